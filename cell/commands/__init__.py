@@ -1,0 +1,143 @@
+"""The `twinspect` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Each command imports what it needs when it runs: `--help` answers without loading the network's libraries.
+
+app = typer.Typer(
+    name="twinspect",
+    help="Inspect moulded parts with a robot and a camera, in simulation or on the real cell.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Cell = Annotated[str, typer.Option(help="Cell: a name under assets/cells or the path of a cell file.")]
+Part = Annotated[str, typer.Option(help="Part: a name under assets/parts or the path of a part file.")]
+Count = Annotated[int, typer.Option(min=1, help="Number of parts.")]
+Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
+Production = Annotated[str, typer.Option(help="What the part source makes: a name under assets/production or a path.")]
+Dataset = Annotated[
+    Path,
+    typer.Argument(help="A folder that `collect` wrote, or pictures in the MVTec layout (train/good, test/...)."),
+]
+Model = Annotated[Path, typer.Option(help="Folder that `train` wrote.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="New or empty folder for pictures, models and the report.")] = Path(
+        "runs/demo"
+    ),
+    seed: Seed = 0,
+) -> None:
+    """Collect good parts, train, inspect unseen good and defective parts, and write a report."""
+    from cell.commands.demo import run_demo
+
+    run_demo(out, seed)
+
+
+@app.command()
+def collect(
+    cell: Cell,
+    part: Part,
+    count: Count,
+    out: Annotated[Path, typer.Option(help="New or empty folder for the dataset.")],
+    production: Production = "good",
+    seed: Seed = 0,
+) -> None:
+    """Take the pictures of parts and write them as a dataset."""
+    from cell.commands.collect import run_collect
+
+    run_collect(cell, part, count, out, production, seed)
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="Folder for the model; an earlier model there is replaced.")],
+    config: Annotated[
+        str,
+        typer.Option(help="Preprocessing, scores, vote and threshold: a name under assets/detection or a path."),
+    ] = "default",
+    backbone: Annotated[str, typer.Option(help="efficientnet_lite0 or resnet18.")] = "efficientnet_lite0",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The backbone's weights (.pth or .safetensors) instead of the pretrained ones."),
+    ] = None,
+    resolution: Annotated[int, typer.Option(help="256, 512 or 1024: side of the network's input.")] = 256,
+    features: Annotated[int, typer.Option(min=1, help="Random channels out of all layers.")] = 100,
+    train_parts: Annotated[int | None, typer.Option(min=2, help="Use only the first so many good parts.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    seed: Seed = 0,
+) -> None:
+    """Train a model for each view on good parts alone, and set the threshold."""
+    from cell.commands.train import run_train
+
+    run_train(
+        dataset,
+        out,
+        config=config,
+        weights=weights,
+        train_parts=train_parts,
+        model={
+            "backbone": backbone,
+            "resolution": resolution,
+            "n_features": features,
+            "precision": precision,
+            "seed": seed,
+        },
+    )
+
+
+@app.command()
+def evaluate(
+    dataset: Dataset,
+    model: Model,
+    json: Annotated[Path, typer.Option(help="File for the figures.")],
+) -> None:
+    """Measure a model on parts whose truth is known and which it has not seen."""
+    from cell.commands.evaluate import run_evaluate
+
+    run_evaluate(dataset, model, json)
+
+
+@app.command()
+def inspect(
+    cell: Cell,
+    part: Part,
+    model: Model,
+    count: Count,
+    production: Production = "mixed",
+    records: Annotated[str, typer.Option(help="Database of the records.")] = "sqlite:///runs/records.sqlite",
+    seed: Seed = 1,
+) -> None:
+    """Bring parts through the cell, give each a verdict and sort it."""
+    from cell.commands.inspect import run_inspect
+
+    run_inspect(cell, part, model, count, production, records, seed)
+
+
+def main() -> None:
+    """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
+    from rich.console import Console
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from cell.interfaces import CellError
+        from detection import DetectionError
+
+        if not isinstance(error, (CellError, DetectionError)):
+            raise
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,45 @@
+"""`twinspect evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from cell.commands.console import out as screen
+from cell.commands.console import progress, require_writable
+from detection import Inspector, evaluate, read_dataset
+
+_SHOWN = (
+    "part_auroc",
+    "image_auroc",
+    "pixel_auroc",
+    "tnr_at_full_tpr",
+    "threshold_at_full_tpr",
+    "tpr",
+    "tnr",
+    "threshold",
+    "parts_good",
+    "parts_defective",
+    "images_per_second",
+)
+
+
+def run_evaluate(dataset: Path, model: Path, file: Path) -> None:
+    """Write the figures and show the main ones."""
+    require_writable(file)
+    inspector = Inspector.load(model)
+    with progress("scoring", None) as report:
+        evaluation = evaluate(
+            read_dataset(dataset), inspector, progress=lambda doing, done, total: report(done, doing, total)
+        )
+    figures = evaluation.to_json()
+    half = file.with_name(file.name + ".part")
+    half.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    half.replace(file)
+    table = Table("figure", "value", title=f"{model} on {dataset}")
+    for name in _SHOWN:
+        value = figures[name]
+        table.add_row(name, "–" if value is None else f"{value:.4g}")
+    screen.print(table)

@@ -1,0 +1,51 @@
+"""`twinspect inspect`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+
+from cell.commands.console import out as screen
+from cell.commands.console import progress
+from cell.config import load_cell, load_part, load_production
+from cell.inspection import InspectedPart, inspect
+from cell.records import Records
+from cell.setup import Order
+
+
+def run_inspect(cell: str, part: str, model: Path, count: int, production: str, records: str, seed: int) -> None:
+    """Inspect, record, and list the verdicts."""
+    order = Order(load_cell(cell), load_part(part), load_production(production), range(count), seed)
+    done: list[InspectedPart] = []
+    try:
+        with (
+            Records(records, cell=str(order.cell.path), model=str(model)) as book,
+            progress("inspecting", count) as bar,
+        ):
+            for inspected in inspect(order, model):
+                book.add(inspected)
+                done.append(inspected)
+                bar(len(done))
+    finally:
+        if done:
+            screen.print(verdict_table(done))
+    bins = Counter(inspected.verdict.bin for inspected in done)
+    screen.print(f"{bins['ok']} ok, {bins['reject']} reject, {bins['recheck']} recheck; recorded in {records}")
+
+
+def verdict_table(parts: list[InspectedPart]) -> Table:
+    """Return the verdicts as a table for the screen."""
+    table = Table("part", "verdict", "views over T", "mass (g)", "cycle (s)", "reasons")
+    colours = {"ok": "green", "reject": "red", "recheck": "yellow"}
+    for part in parts:
+        table.add_row(
+            part.ticket.part_id,
+            f"[{colours[part.verdict.bin]}]{part.verdict.bin}",
+            str(len(part.views_over)),
+            f"{part.weighing.mass_g:.3f}" if part.weighing else "–",
+            f"{part.cycle_s:.1f}" if part.cycle_s is not None else "–",
+            "; ".join(part.verdict.reasons),
+        )
+    return table

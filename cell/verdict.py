@@ -1,0 +1,63 @@
+"""From scores, mass and faults to the bin: fail safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cell.config import MassLimits
+from cell.cycle import Bin, Passage
+from detection import Decision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which bin a part belongs in, and why, in sentences; an ok part needs no reason."""
+
+    bin: Bin
+    reasons: tuple[str, ...]
+
+
+def judge(
+    passage: Passage,
+    views: tuple[str, ...],
+    scores: Mapping[str, float],
+    decision: Decision | None,
+    mass: MassLimits,
+) -> Verdict:
+    """Say into which bin a part goes.
+
+    ``ok`` needs every view scored, a stable mass within its limits and no fault. What was found on a part that
+    was inspected whole makes it ``reject``; an inspection that was not whole makes it ``recheck``.
+
+    Parameters
+    ----------
+    passage : Passage
+        What the cycle measured.
+    views : tuple of str
+        The views that make the part complete.
+    scores : mapping of str to float
+        By view, as far as pictures were scored.
+    decision : Decision or None
+        The vote; None where it could not be held.
+    mass : MassLimits
+        Of a good part.
+    """
+    doubts = [] if passage.fault is None else [passage.fault]
+    missing = [view for view in views if view not in scores]
+    if missing:
+        doubts.append(f"no score of view {', '.join(missing)}")
+    if passage.weighing is None or not passage.weighing.stable:
+        doubts.append("no stable mass")
+    if doubts or decision is None or passage.weighing is None:
+        return Verdict("recheck", tuple(doubts) or ("no vote",))
+    findings = []
+    if decision.anomalous:
+        findings.append(
+            f"{len(decision.views_over)} views reach the threshold {decision.threshold:.2f}: "
+            f"{', '.join(decision.views_over)}"
+        )
+    # Written so that a mass that is not a number is out of tolerance.
+    if not abs(passage.weighing.mass_g - mass.nominal_g) <= mass.tolerance_g:
+        findings.append(f"its mass {passage.weighing.mass_g:.3f} g is not {mass.nominal_g} ± {mass.tolerance_g} g")
+    return Verdict("reject" if findings else "ok", tuple(findings))

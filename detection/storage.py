@@ -1,0 +1,161 @@
+"""Model folders on disk: JSON and safetensors, written whole or not at all, checked when read."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from detection.errors import ModelError
+
+READABLE = 0o644
+"""Rights of tensor files: safetensors would let only their owner read them."""
+
+_File = TypeVar("_File", bound=BaseModel)
+
+_DTYPES = {"F32": np.float32, "U16": np.uint16, "I64": np.int64}
+
+
+@contextmanager
+def new_folder(target: Path, *, marker: str) -> Iterator[Path]:
+    """Write a folder as a whole.
+
+    Parameters
+    ----------
+    target : Path
+        Where the folder shall be. An earlier model there is replaced, anything else is refused.
+    marker : str
+        File by which a model is recognised.
+
+    Yields
+    ------
+    Path
+        An empty folder beside `target`, renamed to it at the end and removed when anything fails.
+
+    Raises
+    ------
+    ModelError
+        When the place is taken or cannot be written.
+    """
+    target = target.absolute()
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    replaced = temporary.with_suffix(".replaced")
+    try:
+        if target.exists() and not (target / marker).is_file() and not _is_empty_folder(target):
+            raise ModelError(f"{target}: exists and is not a model; choose another place or remove it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{target}: cannot be written ({error}); check the disk and your rights") from error
+    finally:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_json(path: Path, content: BaseModel) -> None:
+    """Write a pydantic model as JSON; `ModelError` when a number in it is not finite."""
+    try:
+        text = json.dumps(content.model_dump(mode="json"), indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ModelError(f"{path.name}: contains a number that is not finite; nothing was written") from error
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, kind: type[_File]) -> _File:
+    """Read JSON and check it.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    kind : type
+        Pydantic model that describes what must stand in it.
+
+    Returns
+    -------
+    kind
+        The content.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, no JSON, or something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return kind.model_validate(content)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); is this a model folder?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"]) or "the file"
+        raise ModelError(f"{path}: {where}: {first['msg']}; not a model of this version, train it again") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); copy the model again") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as safetensors."""
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+    path.chmod(READABLE)
+
+
+def read_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]]) -> dict[str, NDArray[Any]]:
+    """Read named arrays.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file.
+    expected : mapping
+        Name → shape and NumPy type of each array that must be there; nothing else may.
+
+    Returns
+    -------
+    dict
+        Name → array.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if set(file.keys()) != set(expected):
+                raise ModelError(
+                    f"{path}: holds {sorted(file.keys())}, expected {sorted(expected)}; not this model's file"
+                )
+            for name, (shape, dtype) in expected.items():
+                entry = file.get_slice(name)
+                found = tuple(entry.get_shape()), _DTYPES.get(entry.get_dtype())
+                if found != (shape, dtype):
+                    raise ModelError(
+                        f"{path}: {name} is {entry.get_dtype()} {found[0]}, expected {dtype.__name__} "
+                        f"{shape}; not this model's file"
+                    )
+            return {name: file.get_tensor(name) for name in expected}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: missing, truncated or foreign ({error}); copy or train the model again") from error
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

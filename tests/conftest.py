@@ -1,0 +1,28 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cell.config import CellFile, Loaded, load_cell, load_part, load_production
+from cell.setup import Order
+
+
+def small_twin(width: int) -> Loaded[CellFile]:
+    """The twin's cell with pictures of 4:3 that take less time."""
+    cell = load_cell("twin")
+    entry = cell.content.camera
+    picture = {"width": width, "height": width * 3 // 4}
+    camera = entry.model_validate({"class": entry.path, **entry.options, **picture})
+    return replace(cell, content=cell.content.model_copy(update={"camera": camera}))
+
+
+@pytest.fixture
+def order_of():
+    """Return a function that orders parts from the small twin."""
+
+    def order(
+        production: str = "good", count: int = 1, *, seed: int = 0, truth: Path | None = None, width: int = 456
+    ) -> Order:
+        return Order(small_twin(width), load_part("ring"), load_production(production), range(count), seed, truth)
+
+    return order

@@ -1,0 +1,33 @@
+import pytest
+from pydantic import ValidationError
+
+from detection import DetectionConfig, ModelConfig
+
+
+def test_the_defaults_are_the_papers_where_it_names_them() -> None:
+    config = DetectionConfig()
+    assert (config.vote.k, config.score.percentile, config.score.smoothing_sigma) == (2, 99.99, 4.0)
+    assert config.score.smallest_defect_mm == 0.5
+    assert (ModelConfig().n_features, ModelConfig().epsilon, ModelConfig().resolution) == (100, 0.01, 256)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scores": {}},
+        {"score": {"methods": "max"}},
+        {"score": {"method": "mean"}},
+        {"score": {"percentile": 101}},
+        {"vote": {"k": 0}},
+        {"threshold": {"alpha": 0}},
+        {"preprocess": {"classes": 1}},
+    ],
+)
+def test_wrong_keys_and_values_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DetectionConfig.model_validate(wrong)
+
+
+def test_a_configuration_survives_json() -> None:
+    config = DetectionConfig.model_validate({"score": {"method": "cluster"}, "vote": {"k": 3}})
+    assert DetectionConfig.model_validate_json(config.model_dump_json()) == config

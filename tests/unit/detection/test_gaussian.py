@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detection import ModelError
+from detection.gaussian import Moments, packed_length, unpack_lower, whitening_factors
+
+
+def features(count: int, positions: int, dimensions: int, *, seed: int = 0, offset: float = 3.0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(dimensions, dimensions))
+    return (rng.normal(size=(count, positions, dimensions)) @ mix + offset).astype(np.float32)
+
+
+def moments(samples: NDArray[np.float32], *, batch: int = 4) -> Moments:
+    result = Moments.empty(positions=samples.shape[1], dimensions=samples.shape[2])
+    for first in range(0, len(samples), batch):
+        result.update(samples[first : first + batch])
+    return result
+
+
+def reference_covariance(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = samples.astype(np.float64)
+    return np.stack(
+        [np.cov(wide[:, p], rowvar=False, ddof=1).reshape(2 * samples.shape[2:]) for p in range(wide.shape[1])]
+    )
+
+
+def assert_same(first: Moments, second: Moments, *, rtol: float = 1e-4) -> None:
+    assert first.count == second.count
+    np.testing.assert_allclose(first.mean, second.mean, rtol=1e-6, atol=1e-6)
+    scale = np.abs(second.comoment).max()
+    np.testing.assert_allclose(first.comoment, second.comoment, rtol=rtol, atol=rtol * scale)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    count=st.integers(2, 30),
+    positions=st.integers(1, 9),
+    dimensions=st.integers(1, 12),
+    batch=st.integers(1, 8),
+    offset=st.sampled_from([0.0, 100.0]),
+)
+def test_one_pass_equals_two_passes(count: int, positions: int, dimensions: int, batch: int, offset: float) -> None:
+    samples = features(count, positions, dimensions, offset=offset)
+    one_pass = moments(samples, batch=batch)
+    covariance = unpack_lower(one_pass.comoment / (count - 1), dimensions=dimensions)
+    expected = np.tril(reference_covariance(samples))
+    np.testing.assert_allclose(one_pass.mean, samples.astype(np.float64).mean(axis=0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(covariance, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_order_of_pictures_does_not_matter() -> None:
+    samples = features(20, 5, 7)
+    assert_same(moments(samples), moments(samples[::-1].copy(), batch=3))
+
+
+def test_merged_halves_are_the_whole() -> None:
+    samples = features(15, 4, 6)
+    half = moments(samples[:6])
+    half.merge(moments(samples[6:]))
+    assert_same(half, moments(samples))
+    half.merge(Moments.empty(positions=4, dimensions=6))
+    assert half.count == 15
+
+
+def test_merging_into_nothing_is_a_copy() -> None:
+    samples = features(5, 4, 6)
+    nothing = Moments.empty(positions=4, dimensions=6)
+    nothing.merge(moments(samples))
+    assert_same(nothing, moments(samples))
+
+
+def test_leaving_a_fold_out_is_training_without_it() -> None:
+    samples = features(15, 4, 6, offset=50.0)
+    fold = moments(samples[4:9])
+    moments(samples).leave_out(fold)
+    assert_same(fold, moments(np.concatenate([samples[:4], samples[9:]])))
+
+
+def test_leaving_everything_out_is_refused() -> None:
+    everything = moments(features(3, 2, 2))
+    with pytest.raises(ModelError, match="keep at least one"):
+        everything.leave_out(moments(features(3, 2, 2)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(2, 25), positions=st.integers(1, 70), dimensions=st.integers(1, 20))
+def test_factors_whiten_the_covariance(count: int, positions: int, dimensions: int) -> None:
+    samples = features(count, positions, dimensions)
+    factors = unpack_lower(whitening_factors(moments(samples), epsilon=0.01), dimensions=dimensions)
+    covariance = reference_covariance(samples) + 0.01 * np.eye(dimensions)
+    expected = np.linalg.inv(np.linalg.cholesky(covariance))
+    np.testing.assert_allclose(factors, expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_factors_may_overwrite_the_moments() -> None:
+    total = moments(features(9, 6, 8))
+    expected = whitening_factors(total, epsilon=0.01)
+    in_place = whitening_factors(total, epsilon=0.01, out=total.comoment)
+    assert in_place is total.comoment
+    np.testing.assert_array_equal(in_place, expected)
+
+
+def test_identical_pictures_leave_only_the_regularisation() -> None:
+    samples = np.repeat(features(1, 3, 4), 5, axis=0)
+    factors = unpack_lower(whitening_factors(moments(samples), epsilon=0.01), dimensions=4)
+    np.testing.assert_allclose(factors, np.broadcast_to(10 * np.eye(4), (3, 4, 4)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_pictures_have_no_covariance(count: int) -> None:
+    with pytest.raises(ModelError, match="at least 2"):
+        whitening_factors(moments(features(count, 2, 3)), epsilon=0.01)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    samples = features(4, 2, 3)
+    samples[1, 1, 1] = np.nan
+    with pytest.raises(ModelError, match="not finite"):
+        whitening_factors(moments(samples), epsilon=0.01)
+
+
+def test_packing_is_row_by_row() -> None:
+    assert packed_length(3) == 6
+    expected = [[1, 0, 0], [2, 3, 0], [4, 5, 6]]
+    np.testing.assert_array_equal(unpack_lower(np.arange(1.0, 7.0), dimensions=3), expected)

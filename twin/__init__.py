@@ -1,0 +1,1 @@
+"""The simulated cell: a PyBullet world behind the interfaces of `cell.interfaces`."""

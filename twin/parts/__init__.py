@@ -1,0 +1,1 @@
+"""Moulded parts for the twin: shapes, and what can be wrong with them."""

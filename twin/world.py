@@ -1,0 +1,375 @@
+"""The simulated world that the twin's devices share: physics, time, and the one part that is in the cell."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pybullet as p
+import pybullet_data
+import trimesh
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.spatial.transform import Rotation
+
+from cell.config import FileModel
+from cell.interfaces import N_JOINTS, Pose
+from cell.motion.round import place_pose
+from cell.setup import Setup
+from twin.parts.defects import Patch
+
+GRAVITY_M_S2 = 9.80665
+ARM_JOINTS = tuple(range(N_JOINTS))
+HAND_LINK = 8
+FINGER_JOINTS = (9, 10)
+_OPEN_M = 0.04
+_ARM_FORCE = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+_MARGIN_M = 1e-4
+_FRICTION = 0.8
+
+
+def panda_urdf() -> Path:
+    """Path of the Panda's description that ships with PyBullet."""
+    return Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"
+
+
+def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return (x, y, z, w) of a rotation matrix."""
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    return float(x), float(y), float(z), float(w)
+
+
+@dataclass(frozen=True)
+class PartBody:
+    """The part that is in the cell, with what may only be known to the twin.
+
+    Attributes
+    ----------
+    part_id : str
+    mesh : trimesh.Trimesh
+        Its surface, millimetres.
+    hulls : tuple of (N, 3) float64
+        Convex pieces for contacts, millimetres.
+    mass_g : float
+    patches : tuple of Patch
+        Coloured skins on its surface.
+    removed : tuple of trimesh.Trimesh
+        What a good part would have and this one has not.
+    light : float
+        Brightness of the light while this part is inspected, relative.
+    seed : tuple of int
+        What everything random about its pictures follows from.
+    """
+
+    part_id: str
+    mesh: trimesh.Trimesh
+    hulls: tuple[NDArray[np.float64], ...]
+    mass_g: float
+    patches: tuple[Patch, ...]
+    removed: tuple[trimesh.Trimesh, ...]
+    light: float
+    seed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a picture of the world depends on: arm and finger joints, the part and where it is."""
+
+    joints: NDArray[np.float64]
+    fingers_m: NDArray[np.float64]
+    part: PartBody | None
+    part_pose: Pose | None
+
+
+class WorldConfig(FileModel):
+    """How the world is simulated."""
+
+    step_s: float = Field(1 / 240, gt=0, le=0.01, description="while the arm moves and things rest")
+    contact_step_s: float = Field(0.001, gt=0, le=0.01, description="while the fingers move")
+    pan_m: float = Field(0.13, gt=0, le=0.5, description="edge of the scale's square pan")
+
+
+class World:
+    """A PyBullet world with the Panda, the cell's boxes, the scale's pan and at most one part."""
+
+    Config = WorldConfig
+
+    def __init__(self, config: WorldConfig, setup: Setup) -> None:
+        self.step_s = config.step_s
+        self.contact_step_s = config.contact_step_s
+        self.pan_m = config.pan_m
+        self._setup = setup
+        self._client = -1
+        self._time_s = 0.0
+        self.part: PartBody | None = None
+        self._grip: int | None = None
+
+    def __enter__(self) -> Self:
+        self._client = p.connect(p.DIRECT)
+        self._joints = np.array(self._setup.order.cell.content.motion.home_rad)
+        self._fingers = np.full(2, _OPEN_M)
+        self._build()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        p.disconnect(physicsClientId=self._client)
+
+    @property
+    def time_s(self) -> float:
+        """Simulated seconds, and the computing that the cell waited for."""
+        return self._time_s
+
+    def add_computing(self, wall_s: float) -> None:
+        """Lay computing time on the world's line: nothing moves meanwhile."""
+        self._time_s += wall_s
+
+    def _build(self) -> None:
+        client = self._client
+        p.resetSimulation(physicsClientId=client)
+        p.setGravity(0, 0, -GRAVITY_M_S2, physicsClientId=client)
+        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
+        self.robot = p.loadURDF(
+            str(panda_urdf()), useFixedBase=True, flags=p.URDF_IGNORE_VISUAL_SHAPES, physicsClientId=client
+        )
+        for link in FINGER_JOINTS:
+            p.changeDynamics(self.robot, link, lateralFriction=1.0, collisionMargin=_MARGIN_M, physicsClientId=client)
+        self.boxes = {self._solid_box(box.size_m, box.position_m): box.name for box in self._setup.scene.boxes}
+        x, y, z = self._setup.scene.scale.position_m
+        self.pan = self._solid_box((self.pan_m, self.pan_m, 0.01), (x, y, z - 0.005))
+        self.part_body: int | None = None
+        self.part = None
+        self._grip = None
+        for joint, angle in zip(ARM_JOINTS, self._joints, strict=True):
+            p.resetJointState(self.robot, joint, angle, physicsClientId=client)
+        for joint, opening in zip(FINGER_JOINTS, self._fingers, strict=True):
+            p.resetJointState(self.robot, joint, opening, physicsClientId=client)
+        self.drive_arm(self._joints, np.zeros(N_JOINTS))
+        self.drive_fingers(self._fingers, force_n=20.0)
+
+    def _solid_box(self, size_m: Iterable[float], position_m: Iterable[float]) -> int:
+        shape = p.createCollisionShape(
+            p.GEOM_BOX, halfExtents=[edge / 2 for edge in size_m], physicsClientId=self._client
+        )
+        body: int = p.createMultiBody(0, shape, -1, list(position_m), physicsClientId=self._client)
+        return body
+
+    def present(self, part: PartBody, offset_m: NDArray[np.float64], yaw_rad: float) -> None:
+        """Take the last part away, set the arm where it was told to be, and lay a new part at the feeder.
+
+        The physics starts anew for each part, so that what happens to it depends on nothing before.
+        """
+        self._build()
+        feeder = self._setup.scene.feeder
+        pose = place_pose(
+            feeder.model_copy(
+                update={
+                    "position_m": tuple(np.add(feeder.position_m, (*offset_m, 2 * _MARGIN_M))),
+                    "yaw_deg": feeder.yaw_deg + np.degrees(yaw_rad),
+                }
+            )
+        )
+        self.part = part
+        self.part_body = self._load_part(part, pose)
+
+    def _load_part(self, part: PartBody, pose: Pose) -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "hulls.obj"
+            path.write_text(_hulls_as_obj(part.hulls), encoding="ascii")
+            shape = p.createCollisionShape(
+                p.GEOM_MESH, fileName=str(path), meshScale=[0.001] * 3, physicsClientId=self._client
+            )
+        centre = np.asarray(part.mesh.center_mass) / 1000
+        inertia = np.diag(part.mesh.moment_inertia) / part.mesh.volume * (part.mass_g / 1000) * 1e-6
+        body: int = p.createMultiBody(
+            part.mass_g / 1000,
+            shape,
+            -1,
+            pose.apply(centre).tolist(),
+            quaternion(pose.rotation),
+            baseInertialFramePosition=centre.tolist(),
+            physicsClientId=self._client,
+        )
+        p.changeDynamics(
+            body,
+            -1,
+            localInertiaDiagonal=inertia.tolist(),
+            lateralFriction=_FRICTION,
+            collisionMargin=_MARGIN_M,
+            physicsClientId=self._client,
+        )
+        self._centre_m = centre
+        return body
+
+    def part_pose(self) -> Pose | None:
+        """Return where the part's frame is, or None without a part."""
+        if self.part_body is None:
+            return None
+        position, turn = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
+        rotation = np.array(p.getMatrixFromQuaternion(turn)).reshape(3, 3)
+        return Pose(rotation, np.array(position) - rotation @ self._centre_m)
+
+    def step(self, *, contact: bool = False) -> None:
+        """Let one step of time pass, a short one while the fingers are in contact."""
+        step_s = self.contact_step_s if contact else self.step_s
+        p.setTimeStep(step_s, physicsClientId=self._client)
+        p.stepSimulation(physicsClientId=self._client)
+        self._time_s += step_s
+
+    def wait(self, seconds: float) -> None:
+        """Let about so much time pass."""
+        for _ in range(round(seconds / self.step_s)):
+            self.step()
+
+    def drive_arm(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> None:
+        """Set what the joint controllers aim at."""
+        self._joints = np.array(positions)
+        p.setJointMotorControlArray(
+            self.robot,
+            ARM_JOINTS,
+            p.POSITION_CONTROL,
+            targetPositions=positions.tolist(),
+            targetVelocities=velocities.tolist(),
+            forces=_ARM_FORCE,
+            positionGains=[0.5] * N_JOINTS,
+            velocityGains=[1.0] * N_JOINTS,
+            physicsClientId=self._client,
+        )
+
+    def drive_fingers(self, openings_m: NDArray[np.float64], *, force_n: float) -> None:
+        """Set what the fingers aim at, each with half of the hand's opening, pushing with up to `force_n`."""
+        self._fingers = np.array(openings_m)
+        for joint, opening in zip(FINGER_JOINTS, openings_m, strict=True):
+            p.setJointMotorControl2(
+                self.robot,
+                joint,
+                p.POSITION_CONTROL,
+                targetPosition=opening,
+                force=force_n,
+                maxVelocity=0.05,
+                physicsClientId=self._client,
+            )
+
+    def joints(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return positions (7,) rad and velocities (7,) rad/s of the arm."""
+        states = p.getJointStates(self.robot, ARM_JOINTS, physicsClientId=self._client)
+        return np.array([s[0] for s in states]), np.array([s[1] for s in states])
+
+    def fingers(self) -> NDArray[np.float64]:
+        """Return the position (2,) of each finger, metres from closed."""
+        return np.array([s[0] for s in p.getJointStates(self.robot, FINGER_JOINTS, physicsClientId=self._client)])
+
+    def finger_contacts(self) -> tuple[bool, bool]:
+        """Return whether each finger touches the part."""
+        if self.part_body is None:
+            return False, False
+        left, right = (
+            bool(p.getContactPoints(self.robot, self.part_body, link, physicsClientId=self._client))
+            for link in FINGER_JOINTS
+        )
+        return left, right
+
+    @property
+    def gripped(self) -> bool:
+        """Whether the hand holds the part."""
+        return self._grip is not None
+
+    def grip(self) -> None:
+        """Hold the part rigidly where the fingers touch it now; the contact has then done its work."""
+        hand = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)
+        part = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
+        position, turn = p.multiplyTransforms(*p.invertTransform(hand[0], hand[1]), *part)
+        self._grip = p.createConstraint(
+            self.robot,
+            HAND_LINK,
+            self.part_body,
+            -1,
+            p.JOINT_FIXED,
+            (0, 0, 0),
+            position,
+            (0, 0, 0),
+            turn,
+            physicsClientId=self._client,
+        )
+        self._let_fingers_touch(False)
+
+    def let_go(self) -> None:
+        """Give the part back to gravity and friction."""
+        if self._grip is not None:
+            p.removeConstraint(self._grip, physicsClientId=self._client)
+            self._grip = None
+            self._let_fingers_touch(True)
+
+    def _let_fingers_touch(self, touch: bool) -> None:
+        for link in FINGER_JOINTS:
+            p.setCollisionFilterPair(self.robot, self.part_body, link, -1, int(touch), physicsClientId=self._client)
+
+    def pan_force_n(self) -> float:
+        """Return the vertical force on the scale's pan, newtons."""
+        contacts: list[Any] = p.getContactPoints(bodyA=self.pan, physicsClientId=self._client) or []
+        # The normal points from the other body to the pan; what pushes the pan down counts.
+        return -float(sum(contact[9] * contact[7][2] for contact in contacts))
+
+    def collision(self, force_n: float) -> str | None:
+        """Return what the arm, or the part in its hand, pushes harder than `force_n`, or None."""
+        bodies = [self.robot] + ([self.part_body] if self.gripped else [])
+        for body in bodies:
+            for contact in p.getContactPoints(bodyA=body, physicsClientId=self._client) or ():
+                other = contact[2]
+                if contact[9] > force_n and other not in (self.robot, self.part_body):
+                    return self.boxes.get(other, "scale")
+        return None
+
+    def snapshot(self) -> Snapshot:
+        """Freeze what a picture depends on."""
+        return Snapshot(self.joints()[0], self.fingers(), self.part, self.part_pose())
+
+
+def _hulls_as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
+    """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
+    lines, first = [], 1
+    for index, corners in enumerate(hulls):
+        hull = trimesh.convex.convex_hull(corners)
+        lines.append(f"o hull{index}")
+        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hull.vertices]
+        lines += [f"f {a} {b} {c}" for a, b, c in hull.faces + first]
+        first += len(hull.vertices)
+    return "\n".join(lines) + "\n"
+
+
+class TwinClockConfig(FileModel):
+    """A simulated clock has nothing to set."""
+
+
+class TwinClock:
+    """The world's time; see `cell.interfaces.Clock`."""
+
+    Config = TwinClockConfig
+
+    def __init__(self, config: TwinClockConfig, setup: Setup) -> None:
+        self._world: World = setup.world
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def now(self) -> float:
+        """Return simulated seconds."""
+        return self._world.time_s
+
+    def sleep(self, seconds: float) -> None:
+        """Simulate so many seconds."""
+        self._world.wait(seconds)
+
+    def computed(self, wall_s: float) -> None:
+        """Lay computing on the line."""
+        self._world.add_computing(wall_s)
