@@ -240,12 +240,13 @@ def find_outline(
     Liao, Chen, Chung, *A fast algorithm for multilevel thresholding*, 2001.
     """
     height, width = picture.shape[:2]
-    small = cv2.cvtColor(_shrink(picture, _THRESHOLD_SIDE), cv2.COLOR_RGB2GRAY)
+    shades = _shrink(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8), _OUTLINE_SIDE)
+    small = _shrink(shades, _THRESHOLD_SIDE)
     brightness_levels = len(np.unique(small))
     if brightness_levels < 2:
         raise PictureError(f"{name}: every pixel has the same brightness; check the light, exposure and lens cap")
     thresholds = threshold_multiotsu(small, classes=min(classes, brightness_levels))
-    grey = cv2.medianBlur(cv2.cvtColor(_shrink(picture, _OUTLINE_SIDE), cv2.COLOR_RGB2GRAY), 3)
+    grey = cv2.medianBlur(shades, 3)
     found = "no outline"
     for threshold in thresholds:
         box = _box_of_large_pieces((grey > threshold).astype(np.uint8))

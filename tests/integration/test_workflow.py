@@ -1,0 +1,200 @@
+"""Collect, train, evaluate, inspect and report, as a user does."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from cell.collecting import collect
+from cell.config import load_cell
+from cell.inspection import inspect
+from cell.interfaces import CellError, ConfigError, DeviceError, ModelMismatchError
+from cell.records import Records
+from cell.report import Run, read_truth, summary, write_report
+from detection import DetectionConfig, Inspector, ModelConfig, evaluate, read_dataset
+
+
+@pytest.fixture(scope="module")
+def orders(request):
+    from conftest import small_twin
+
+    from cell.config import load_part, load_production
+    from cell.setup import Order
+
+    def order(production: str, count: int, seed: int, truth: Path | None = None) -> Order:
+        return Order(small_twin(456), load_part("ring"), load_production(production), range(count), seed, truth)
+
+    return order
+
+
+@pytest.fixture(scope="module")
+def dataset(orders, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("collected") / "good"
+    counted = []
+    assert collect(orders("good", 8, 1), out, progress=counted.append) == 8
+    assert counted == list(range(1, 9))
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(dataset, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "model"
+    Inspector.train(read_dataset(dataset), config=DetectionConfig(), model=ModelConfig()).save(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def inspected(orders, model, tmp_path_factory):
+    truth = tmp_path_factory.mktemp("inspected") / "truth"
+    return tuple(inspect(orders("mixed", 6, 5, truth), model)), truth
+
+
+def test_dataset_is_whole_and_in_order(dataset):
+    head = json.loads((dataset / "dataset.json").read_text())
+    assert head["seed"] == 1 and len(head["views"]) == 16 and head["cell"]["kind"] == "twin"
+    assert head["made_for"]["camera_serial"] == "twin-0001"
+    with (dataset / "parts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["part_id"] for row in rows] == [f"good-{n:05d}" for n in range(8)]
+    assert all(abs(float(row["mass_g"]) - 23.003) < 0.01 and row["declared"] == "good" for row in rows)
+    assert len(list((dataset / "images").rglob("*.png"))) == 8 * 16
+    assert len(list((dataset / "truth" / "masks").rglob("*.png"))) == 8 * 16
+    assert not list(dataset.rglob("*.part"))
+
+
+def test_dataset_is_never_overwritten(orders, dataset):
+    before = (dataset / "parts.csv").read_bytes()
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        collect(orders("good", 1, 0), dataset, progress=lambda done: None)
+    assert (dataset / "parts.csv").read_bytes() == before
+
+
+def test_verdicts_are_better_than_chance_and_whole(inspected):
+    parts, truth = inspected
+    truths = read_truth(truth)
+    assert [part.ticket.part_id for part in parts] == [f"mixed-{n:05d}" for n in range(6)]
+    for part in parts:
+        assert len(part.scores) == len(part.frames) == 16
+        assert part.verdict.bin in ("ok", "reject") and part.cycle_s > 10
+        assert part.ticket.label is None
+        assert (part.verdict.bin == "ok") == (len(part.views_over) < 2)
+    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 2)
+    assert run.part_auroc is not None and run.part_auroc > 0.8
+
+
+def test_report_is_one_self_contained_page(inspected, tmp_path):
+    parts, truth = inspected
+    truths = read_truth(truth)
+    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 2)
+    figures = summary(run, seconds=1.5)
+    assert [part["truth"] for part in figures["parts"]] == ["good", "defective"] * 3
+    assert figures["tpr"] == sum(p["verdict"] != "ok" for p in figures["parts"][1::2]) / 3
+    assert figures["tnr"] == sum(p["verdict"] == "ok" for p in figures["parts"][0::2]) / 3
+    json.dumps(figures, allow_nan=False)
+
+    from cell.config import load_part
+
+    page = tmp_path / "report.html"
+    write_report(page, run, mass=load_part("ring").content.mass, settings=[("command", "<b>x</b>")])
+    html = page.read_text()
+    assert "<b>x</b>" not in html and "&lt;b&gt;" in html
+    assert 'src="http' not in html and "href=" not in html
+    rejected = [part for part in parts if part.verdict.bin != "ok"]
+    assert html.count("data:image/jpeg") == sum(min(4, len(part.evidence)) for part in rejected)
+    assert all(part.ticket.part_id in html for part in parts)
+
+
+def test_evaluate_leaves_training_parts_out(orders, dataset, model, tmp_path):
+    inspector = Inspector.load(model)
+    with pytest.raises(Exception, match="train|seen"):
+        evaluate(read_dataset(dataset), inspector)
+    both = tmp_path / "both"
+    collect(orders("mixed", 4, 9), both, progress=lambda done: None)
+    figures = evaluate(read_dataset(both), inspector).to_json()
+    assert (figures["parts_good"], figures["parts_defective"]) == (2, 2)
+    assert figures["pixel_auroc"] > 0.7
+
+
+def test_model_of_another_camera_is_refused_before_anything_moves(orders, model):
+    order = orders("good", 1, 0)
+    entry = order.cell.content.camera
+    other = entry.model_validate({"class": entry.path, **entry.options, "serial": "other-7"})
+    cell = replace(order.cell, content=order.cell.content.model_copy(update={"camera": other, "copies": 1}))
+    with pytest.raises(ModelMismatchError, match="serial number .'twin-0001', here 'other-7'"):
+        next(inspect(replace(order, cell=cell), model))
+
+
+def test_model_of_other_views_is_refused(orders, model):
+    order = orders("good", 1, 0)
+    part = order.part.content
+    views = (part.views[0].model_copy(update={"tilt_deg": 5.0}), *part.views[1:])
+    other = replace(order.part, content=part.model_copy(update={"views": views}))
+    with pytest.raises(ModelMismatchError, match="the views differ"):
+        next(inspect(replace(order, part=other), model))
+
+
+def test_a_fault_stops_the_line_after_the_recheck(orders, model):
+    order = orders("good", 2, 0)
+    part = order.part.content
+    wide = tuple(grasp.model_copy(update={"width_mm": 30.0}) for grasp in part.grasps)
+    # The model is bound to the grasps, so it is told that it was made for these.
+    other = replace(order.part, content=part.model_copy(update={"grasps": wide}))
+    cell = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
+    inspector = json.loads((model / "inspector.json").read_text())
+    for grasp in inspector["made_for"]["grasps"]:
+        grasp["width_mm"] = 30.0
+    changed = model.parent / "wide"
+    shutil.copytree(model, changed, dirs_exist_ok=True)
+    (changed / "inspector.json").write_text(json.dumps(inspector))
+    results = inspect(replace(order, part=other, cell=cell), changed)
+    first = next(results)
+    assert first.verdict.bin == "recheck" and "GP1" in first.verdict.reasons[0]
+    with pytest.raises(DeviceError, match="look where the part lies"):
+        next(results)
+
+
+def test_collect_keeps_the_parts_before_a_fault(orders, tmp_path, monkeypatch):
+    import twin.arm
+
+    order = orders("good", 3, 0)
+    cell = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
+    grasp, calls = twin.arm.TwinGripper.grasp, []
+
+    def slippery(self, width_m, force_n):
+        calls.append(1)
+        return grasp(self, width_m, force_n) if len(calls) <= 3 else self.state()
+
+    monkeypatch.setattr(twin.arm.TwinGripper, "grasp", slippery)
+    out = tmp_path / "kept"
+    with pytest.raises(CellError, match="1 whole part"):
+        collect(replace(order, cell=cell), out, progress=lambda done: None)
+    assert [path.name for path in (out / "images").iterdir()] == ["good-00000"]
+    assert len(read_dataset(out).parts) == 1
+
+
+def test_records_keep_what_was_decided(inspected, tmp_path):
+    parts, _ = inspected
+    url = f"sqlite:///{tmp_path}/deep/records.sqlite"
+    with Records(url, cell="twin", model="m") as records:
+        for part in parts:
+            records.add(part)
+    with create_engine(url).connect() as connection:
+        verdicts = connection.execute(text("select part_id, verdict from parts order by id")).all()
+        assert connection.execute(text("pragma journal_mode")).scalar() == "wal"
+        assert connection.execute(text("select count(*) from views")).scalar() == 16 * len(parts)
+    assert verdicts == [(part.ticket.part_id, part.verdict.bin) for part in parts]
+
+
+def test_records_that_cannot_be_written_are_refused():
+    with pytest.raises(CellError, match="database URL"), Records("nonsense", cell="c", model="m"):
+        pass
+    with pytest.raises(CellError, match="cannot be used"), Records("sqlite:////proc/x/r.sqlite", cell="c", model="m"):
+        pass
+
+
+def test_shipped_cell_runs_copies():
+    assert load_cell("twin").content.copies == 2
