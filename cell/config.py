@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cell.interfaces import ConfigError
-from detection.config import DetectionConfig
+from detection import DetectionConfig
 
 Vector = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,7 +21,11 @@ from cell.line import copies_for, run_line
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
 from cell.verdict import Verdict, judge
-from detection import Inspector, ViewScore
+from detection import InspectorInfo
+from detection.decisions import reaches
+
+if TYPE_CHECKING:
+    from detection import ViewScore
 
 _EVIDENCE_SIDE = 512
 
@@ -92,9 +97,9 @@ def inspect(order: Order, model: Path) -> Iterator[InspectedPart]:
 
 
 def _inspect_parts(order: Order, model: Path, threads: int) -> Iterator[InspectedPart]:
-    inspector = Inspector.load(model)
+    inspector = InspectorInfo.load(model)
     with open_cell(order) as cell:
-        refuse_mismatch(inspector.info.made_for, cell, str(model))
+        refuse_mismatch(inspector.made_for, cell, str(model))
         with ScoringProcess(model, threads=threads) as scoring:
             cycle = Cycle(cell)
             cycle.prepare()
@@ -102,7 +107,9 @@ def _inspect_parts(order: Order, model: Path, threads: int) -> Iterator[Inspecte
                 yield from _inspect_part(cell, cycle, inspector, scoring)
 
 
-def _inspect_part(cell: Cell, cycle: Cycle, inspector: Inspector, scoring: ScoringProcess) -> Iterator[InspectedPart]:
+def _inspect_part(
+    cell: Cell, cycle: Cycle, inspector: InspectorInfo, scoring: ScoringProcess
+) -> Iterator[InspectedPart]:
     frames: dict[str, Frame] = {}
     scores: dict[str, ViewScore] = {}
     verdict: Verdict | None = None
@@ -133,7 +140,7 @@ def _inspect_part(cell: Cell, cycle: Cycle, inspector: Inspector, scoring: Scori
         scores = scores or scoring.collect()
         verdict = Verdict("recheck", (str(error),))
     assert verdict is not None
-    over = tuple(v for v, s in scores.items() if s.score >= inspector.threshold)
+    over = tuple(v for v, s in scores.items() if reaches(s.score, inspector.threshold))
     yield InspectedPart(
         ticket=ticket,
         verdict=verdict,

@@ -8,13 +8,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell.interfaces import CellError
-from detection import Inspector, ViewScore
+
+if TYPE_CHECKING:
+    from detection import Inspector, ViewScore
 
 _WAITING = 4
 _inspector: Inspector | None = None
@@ -22,10 +24,15 @@ _inspector: Inspector | None = None
 
 def _load(model: Path, threads: int) -> None:
     """Load the models once in the scoring process."""
+    # Only this process pays for loading the network's libraries.
+    import numba
     import torch
+
+    from detection import Inspector
 
     global _inspector
     torch.set_num_threads(threads)
+    numba.set_num_threads(threads)
     _inspector = Inspector.load(model)
 
 

@@ -19,27 +19,64 @@ vote; `read_dataset` and `evaluate` go with it. `python -m pydoc detection.inspe
 """
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # GNU OpenMP lets idle threads of torch and Numba spin for milliseconds. As soon as another process wants the
 # same cores (the twin, the operator page), every layer of the network waits for a thread that is not running:
 # 1,100 ms a picture instead of 13 on two cores. This must stand before torch is loaded; an own value is kept.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from detection.calibration import held_out_threshold, middle_of_means
-from detection.config import DetectionConfig, ModelConfig
-from detection.datasets import Dataset, Part, read_dataset
-from detection.errors import (
-    DatasetError,
-    DecisionError,
-    DetectionError,
-    ModelError,
-    PictureError,
-    WeightsError,
-)
-from detection.evaluation import Evaluation, evaluate, evaluation_parts
-from detection.inspector import Decision, Inspector, ViewScore
-from detection.padim import PaDiM
-from detection.pictures import read_picture
+if TYPE_CHECKING:
+    from detection.calibration import held_out_threshold, middle_of_means
+    from detection.config import DetectionConfig, ModelConfig
+    from detection.datasets import Dataset, Part, read_dataset
+    from detection.description import Decision, InspectorInfo
+    from detection.errors import (
+        DatasetError,
+        DecisionError,
+        DetectionError,
+        ModelError,
+        PictureError,
+        WeightsError,
+    )
+    from detection.evaluation import Evaluation, evaluate, evaluation_parts
+    from detection.inspector import Inspector, ViewScore
+    from detection.padim import PaDiM
+    from detection.pictures import read_picture
+
+# A process that only reads configuration or talks to the robot must not pay for loading the network's libraries.
+_HOME = {
+    "Dataset": "datasets",
+    "DatasetError": "errors",
+    "Decision": "description",
+    "DecisionError": "errors",
+    "DetectionConfig": "config",
+    "DetectionError": "errors",
+    "Evaluation": "evaluation",
+    "Inspector": "inspector",
+    "InspectorInfo": "description",
+    "ModelConfig": "config",
+    "ModelError": "errors",
+    "PaDiM": "padim",
+    "Part": "datasets",
+    "PictureError": "errors",
+    "ViewScore": "inspector",
+    "WeightsError": "errors",
+    "evaluate": "evaluation",
+    "evaluation_parts": "evaluation",
+    "held_out_threshold": "calibration",
+    "middle_of_means": "calibration",
+    "read_dataset": "datasets",
+    "read_picture": "pictures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'detection' has no attribute {name!r}")
+    return getattr(import_module(f"detection.{_HOME[name]}"), name)
+
 
 __all__ = [
     "Dataset",
@@ -50,6 +87,7 @@ __all__ = [
     "DetectionError",
     "Evaluation",
     "Inspector",
+    "InspectorInfo",
     "ModelConfig",
     "ModelError",
     "PaDiM",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from detection.errors import ModelError
 
@@ -56,40 +56,11 @@ def held_out_threshold(statistics: Sequence[float], *, alpha: float) -> float:
 
     Notes
     -----
-    An estimate, not a guarantee: the final models have seen all parts, the ones that scored here fewer, and
-    the folds share training parts.
+    An estimate, not a guarantee: the models that scored here share their training parts, and each has seen one
+    part less than the final ones.
     """
     count = len(statistics)
     if count == 0:
         raise ModelError("a threshold needs at least one held-out part; train with more parts")
     rank = min(count, math.ceil((1 - alpha) * (count + 1)))
     return float(np.nextafter(np.sort(np.asarray(statistics, dtype=np.float64))[rank - 1], np.inf))
-
-
-def split_folds(count: int, *, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal parts into folds of almost equal size, at random.
-
-    Parameters
-    ----------
-    count : int
-        Number of parts, at least 3: each fold's rest must be two parts or more.
-    folds : int
-        Number of folds, ≥ 2; not more than parts are used.
-    seed : int
-        Of the shuffling.
-
-    Returns
-    -------
-    (count,) int64
-        Fold of each part.
-
-    Raises
-    ------
-    ModelError
-        With fewer than 3 parts.
-    """
-    if count < 3:
-        raise ModelError(f"{count} training part(s): a held-out threshold needs at least 3, better 50 and more")
-    # Two folds of three parts would leave one part alone, which has no covariance.
-    used = min(count, folds if count > 3 else 3)
-    return np.random.default_rng(seed).permutation(np.arange(count) % used)

@@ -68,9 +68,8 @@ class ThresholdConfig(_Config):
     """Where the threshold comes from; no defective part is needed."""
 
     method: Literal["held_out"] = Field(
-        default="held_out", description="From training parts, each scored by models that have not seen it."
+        default="held_out", description="From training parts, each scored as models of all the others would."
     )
-    folds: int = Field(default=3, ge=2, description="Into how many groups the training parts are split.")
     alpha: float = Field(
         default=0.05,
         gt=0,
@@ -99,5 +98,5 @@ class ModelConfig(_Config):
         default=100, ge=1, description="Channels picked at random from all of the network's layers."
     )
     precision: Precision = Field(default="float32", description="How whitening factors are stored.")
-    seed: int = Field(default=0, ge=0, description="Picks the channels and splits the parts into folds.")
+    seed: int = Field(default=0, ge=0, description="Picks the channels.")
     epsilon: float = Field(default=0.01, gt=0, description="Added to the covariance's diagonal.")

@@ -87,40 +87,8 @@ class Moments:
             _update(features, self.count, self.mean, self.comoment)
             self.count += len(features)
 
-    def merge(self, other: "Moments") -> None:
-        """Add what `other` has seen, as if this had seen it too."""
-        total = self.count + other.count
-        if other.count == 0:
-            return
-        delta = other.mean - self.mean
-        _join(self.comoment, other.comoment, 1.0, delta, self.count * other.count / total, self.comoment)
-        self.mean += delta * (other.count / total)
-        self.count = total
 
-    def leave_out(self, part: "Moments") -> None:
-        """Turn `part` into the moments of everything in this but not in `part`: its complement.
-
-        Parameters
-        ----------
-        part : Moments
-            Moments of some of the pictures that this has seen. Overwritten, so that no third set is needed.
-
-        Raises
-        ------
-        ModelError
-            When nothing would be left.
-        """
-        rest = self.count - part.count
-        if rest < 1:
-            raise ModelError(f"cannot leave {part.count} of {self.count} pictures out: keep at least one")
-        mean = (self.mean * self.count - part.mean * part.count) / rest
-        delta = part.mean - mean
-        _join(self.comoment, part.comoment, -1.0, delta, -rest * part.count / self.count, part.comoment)
-        part.mean = mean
-        part.count = rest
-
-
-def whitening_factors(moments: Moments, *, epsilon: float, out: Float32 | None = None) -> Float32:
+def whitening_factors(moments: Moments, *, epsilon: float, left_out: int = 0, out: Float32 | None = None) -> Float32:
     """Packed inverse Cholesky factors of every position's regularised covariance.
 
     Parameters
@@ -129,6 +97,8 @@ def whitening_factors(moments: Moments, *, epsilon: float, out: Float32 | None =
         Of at least two pictures.
     epsilon : float
         Added to the covariance's diagonal, > 0; 0.01 in the paper.
+    left_out : int
+        1 for the factors that `leave_one_out` needs: the co-moment is divided by one picture less.
     out : (P, d(d+1)/2) float32, optional
         Where to write; may be `moments.comoment` itself, which is then lost.
 
@@ -146,15 +116,44 @@ def whitening_factors(moments: Moments, *, epsilon: float, out: Float32 | None =
     -----
     Defard et al., *PaDiM*, 2021, eq. 1.
     """
-    if moments.count < 2:
+    degrees = moments.count - 1 - left_out
+    if degrees < 1:
         raise ModelError(
-            f"{moments.count} training picture(s) have no covariance: train with at least 2, better 50 and more"
+            f"{moments.count} training picture(s) have no covariance: train with at least {2 + left_out}, "
+            "better 50 and more"
         )
     factors = np.empty_like(moments.comoment) if out is None else out
-    _whiten(moments.comoment, 1.0 / (moments.count - 1), epsilon, factors)
+    _whiten(moments.comoment, 1.0 / degrees, epsilon, factors)
     if not np.isfinite(factors[:, -1]).all():
         raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
     return factors
+
+
+def leave_one_out(squared: Float32, *, count: int) -> Float32:
+    """Squared distances of training pictures to the Gaussians of all the other training pictures.
+
+    Parameters
+    ----------
+    squared : (...) float32
+        s = δᵀ(C/(n−2) + εI)⁻¹δ of a training picture, with δ its deviation from the mean of all pictures and C
+        their co-moment: `squared_mahalanobis` with the factors of ``left_out=1``.
+    count : int
+        Number of training pictures n, at least 3.
+
+    Returns
+    -------
+    (...) float32
+        Exactly what training without the picture would give, up to rounding.
+
+    Notes
+    -----
+    Leaving a picture out shifts the mean by δ/(n−1) and takes n/(n−1)·δδᵀ from C. By Sherman and Morrison's
+    formula (1950) its squared distance is then (n/(n−1))²·s / (1 − n/((n−1)(n−2))·s).
+    """
+    n = float(count)
+    # Not negative in exact arithmetic; at this bound a distance of 10⁵ is reached, beyond any that decides.
+    remaining = np.maximum(1.0 - n / ((n - 1) * (n - 2)) * squared.astype(np.float64), 1e-9)
+    return ((n / (n - 1)) ** 2 * squared / remaining).astype(np.float32)
 
 
 @parallel_kernel
@@ -182,19 +181,6 @@ def _update(features: Float32, count: int, mean: Float64, comoment: Float32) -> 
                 for j in range(i + 1):
                     comoment[p, start + j] += left * rows[b, j]
                 start += i + 1
-
-
-@parallel_kernel
-def _join(first: Float32, second: Float32, sign: float, delta: Float64, weight: float, out: Float32) -> None:
-    positions, dimensions = delta.shape
-    for p in numba.prange(positions):
-        start = 0
-        for i in range(dimensions):
-            left = delta[p, i] * weight
-            for j in range(i + 1):
-                k = start + j
-                out[p, k] = first[p, k] + sign * second[p, k] + left * delta[p, j]
-            start += i + 1
 
 
 @parallel_kernel

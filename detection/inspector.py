@@ -4,25 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from detection.backbones import pretrained
-from detection.calibration import held_out_threshold, split_folds
-from detection.config import BackboneName, DetectionConfig, ModelConfig
-from detection.datasets import NAME_PATTERN, Dataset
-from detection.decisions import image_score, part_statistic, reaches
+from detection.calibration import held_out_threshold
+from detection.config import DetectionConfig, ModelConfig
+from detection.datasets import Dataset
+from detection.decisions import image_score, part_statistic
+from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
 from detection.errors import DecisionError, PictureError
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Geometry, Mask, prepare
-from detection.storage import new_folder, read_json, write_json
+from detection.storage import new_folder, write_json
 from detection.training import TrainingPictures, fit_with_held_out_scores
-
-DESCRIPTION_FILE = "inspector.json"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -54,63 +51,6 @@ class ViewScore:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What all views together say.
-
-    Attributes
-    ----------
-    statistic : float
-        The k-th largest view score.
-    threshold : float
-        The model's.
-    views_over : tuple of str
-        Views whose score reaches the threshold.
-    anomalous : bool
-        Whether at least k views do.
-    """
-
-    statistic: float
-    threshold: float
-    views_over: tuple[str, ...]
-    anomalous: bool
-
-
-class TrainedPart(BaseModel):
-    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    part_id: str
-    sha256: dict[str, str]
-    held_out_statistic: float
-
-
-_ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
-
-class InspectorInfo(BaseModel):
-    """`inspector.json`: everything about an inspector but its tensors.
-
-    `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
-    photographs of any size.
-    `made_for` is whatever the caller wants to be compared before the model is used.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["twinspect-inspector"] = "twinspect-inspector"
-    version: Literal[1] = 1
-    config: DetectionConfig
-    backbone: BackboneName
-    frame_shapes: dict[_ViewName, tuple[int, int] | None] = Field(min_length=1)
-    threshold: float
-    bottom_share: float = Field(ge=0, lt=1)
-    picture_width_mm: float | None
-    made_for: dict[str, JsonValue]
-    trained_with: tuple[TrainedPart, ...]
-
-
-@dataclass(frozen=True)
 class Inspector:
     """Models of all views of a part, and how their scores become a verdict.
 
@@ -128,7 +68,7 @@ class Inspector:
     @property
     def views(self) -> tuple[str, ...]:
         """Names of the views that make a part complete, in order."""
-        return tuple(self.models)
+        return self.info.views
 
     @property
     def threshold(self) -> float:
@@ -190,32 +130,8 @@ class Inspector:
         return ViewScore(view, score, heatmap, prepared.valid, prepared.geometry)
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
-        """Vote.
-
-        Parameters
-        ----------
-        scores : mapping
-            View → score, every view of the model and no other.
-
-        Returns
-        -------
-        Decision
-            Anomalous when at least k views reach the threshold.
-
-        Raises
-        ------
-        DecisionError
-            When a view is missing or unknown, or a score is not finite.
-        """
-        missing = [view for view in self.views if view not in scores]
-        unknown = [view for view in scores if view not in self.models]
-        if missing or unknown:
-            raise DecisionError(
-                f"no verdict: views {missing} are missing, {unknown} unknown; capture every view of the part again"
-            )
-        statistic = part_statistic(scores.values(), k=self.info.config.vote.k)
-        over = tuple(view for view in self.views if reaches(scores[view], self.threshold))
-        return Decision(statistic, self.threshold, over, reaches(statistic, self.threshold))
+        """Vote; see `InspectorInfo.decide`."""
+        return self.info.decide(scores)
 
     @classmethod
     def train(
@@ -256,7 +172,6 @@ class Inspector:
             When the dataset, a picture, the weights or the configuration do not do.
         """
         parts = dataset.training_parts(limit=train_parts)
-        folds = split_folds(len(parts), folds=config.threshold.folds, seed=model.seed)
         config = _fitting(config, dataset)
         backbone = pretrained(model.backbone, weights=weights)
         models: dict[str, PaDiM] = {}
@@ -282,7 +197,7 @@ class Inspector:
                 any_size=dataset.whole_pictures,
                 picture_read=partial(picture_read, view),
             )
-            gaussians, scores = fit_with_held_out_scores(pictures, folds=folds, config=model)
+            gaussians, scores = fit_with_held_out_scores(pictures, config=model, sigma=config.score.smoothing_sigma)
             models[view] = PaDiM.assemble(
                 model,
                 backbone=backbone,
@@ -351,7 +266,7 @@ class Inspector:
             When a file is missing, damaged or foreign.
         """
         place = Path(folder)
-        info = read_json(place / DESCRIPTION_FILE, InspectorInfo)
+        info = InspectorInfo.load(place)
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
         models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
         return cls(info, models)

@@ -89,12 +89,15 @@ class Gaussians:
         (R, R) float32
             Mahalanobis distance, enlarged to the network's input.
         """
-        distances = np.empty(len(features), dtype=np.float32)
-        squared_mahalanobis(features - self.mean, self.factors, out=distances)
-        grid = math.isqrt(len(features))
-        return smooth_heatmap(
-            np.sqrt(distances, out=distances).reshape(grid, grid), resolution=STRIDE * grid, sigma=sigma
-        )
+        squared = np.empty(len(features), dtype=np.float32)
+        squared_mahalanobis(features - self.mean, self.factors, out=squared)
+        return heatmap_of(squared, sigma=sigma)
+
+
+def heatmap_of(squared: NDArray[np.float32], *, sigma: float) -> NDArray[np.float32]:
+    """Return the smooth heatmap (R, R) float32 of squared distances (P,) float32."""
+    grid = math.isqrt(len(squared))
+    return smooth_heatmap(np.sqrt(squared).reshape(grid, grid), resolution=STRIDE * grid, sigma=sigma)
 
 
 class _Description(BaseModel):

@@ -135,7 +135,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]
         When the file is missing, damaged, or holds something else.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="pt") as file:
             if set(file.keys()) != set(expected):
                 raise ModelError(
                     f"{path}: holds {sorted(file.keys())}, expected {sorted(expected)}; not this model's file"
@@ -148,7 +148,8 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]
                         f"{path}: {name} is {entry.get_dtype()} {found[0]}, expected {dtype.__name__} "
                         f"{shape}; not this model's file"
                     )
-            return {name: file.get_tensor(name) for name in expected}
+            # PyTorch's reader maps the file: pages are read when they are used and shared between processes.
+            return {name: file.get_tensor(name).numpy() for name in expected}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: missing, truncated or foreign ({error}); copy or train the model again") from error
 

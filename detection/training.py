@@ -1,6 +1,5 @@
-"""Training of one view: all its pictures, and again without each fold, in one sweep over their features."""
+"""Training of one view, and what each of its pictures would score had it not been trained on."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,9 @@ from detection.config import DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError
-from detection.padim import Gaussians, moments_of, pick_channels
+from detection.gaussian import leave_one_out, whitening_factors
+from detection.mahalanobis import squared_mahalanobis
+from detection.padim import Gaussians, heatmap_of, moments_of, pick_channels
 from detection.pictures import decode_picture, read_bytes
 from detection.preprocess import Prepared, prepare
 
@@ -76,6 +77,9 @@ class TrainingPictures:
         self._features_bytes = 0
         self._valid: dict[int, NDArray[np.uint8]] = {}
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def features(self, indices: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """Features of some pictures; the next files are read and prepared while the network works.
 
@@ -105,18 +109,16 @@ class TrainingPictures:
                     reading[ahead] = pool.submit(self._read, self._files[ahead])
                 yield self._features[i] if i in self._features else self._compute(i, reading.pop(i).result())
 
-    def scores(self, indices: Sequence[int], gaussians: Gaussians) -> Iterator[float]:
-        """Yield some pictures' scores under some Gaussians."""
-        for i, features in zip(indices, self.features(indices), strict=True):
-            heatmap = gaussians.heatmap(features, sigma=self._config.score.smoothing_sigma)
-            valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
-            yield image_score(
-                heatmap,
-                valid,
-                config=self._config.score,
-                picture_width_mm=self._picture_width_mm,
-                name=str(self._files[i]),
-            )
+    def score(self, i: int, heatmap: NDArray[np.float32]) -> float:
+        """Return the score of picture `i`, whose features were computed before, from its heatmap (R, R)."""
+        valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
+        return image_score(
+            heatmap,
+            valid,
+            config=self._config.score,
+            picture_width_mm=self._picture_width_mm,
+            name=str(self._files[i]),
+        )
 
     def _read(self, file: Path) -> "_Read":
         data = read_bytes(file)
@@ -158,18 +160,18 @@ class _Read:
 
 
 def fit_with_held_out_scores(
-    pictures: TrainingPictures, *, folds: NDArray[np.int64], config: ModelConfig
+    pictures: TrainingPictures, *, config: ModelConfig, sigma: float
 ) -> tuple[Gaussians, list[float]]:
-    """Train one view on all its pictures, and score each picture by a model that has not seen its fold.
+    """Train one view on all its pictures, and score each picture as a model of all the others would.
 
     Parameters
     ----------
     pictures : TrainingPictures
-        The view's pictures.
-    folds : (N,) int64
-        Fold of each picture.
+        The view's pictures, at least 3.
     config : ModelConfig
         Regularisation and precision of the model.
+    sigma : float
+        Of the heatmap's Gaussian filter, in pixels.
 
     Returns
     -------
@@ -178,18 +180,24 @@ def fit_with_held_out_scores(
     list of float
         Held-out score of each picture.
 
+    Raises
+    ------
+    ModelError
+        With fewer than 3 pictures.
+
     Notes
     -----
-    Each fold's moments are taken out of the total, so a fold costs its own pictures and one factorisation,
-    and no more than two packed sets are alive (three while bfloat16 is rounded).
+    Costs one more factorisation and one score for each picture, whatever their number. Two packed sets are
+    alive (three while bfloat16 is rounded).
     """
-    total = moments_of(pictures.features(range(len(folds))), config=config)
-    held_out = [math.nan] * len(folds)
-    for fold in np.unique(folds):
-        inside = [int(i) for i in np.flatnonzero(folds == fold)]
-        rest = moments_of(pictures.features(inside), config=config)
-        total.leave_out(rest)
-        gaussians = Gaussians.from_moments(rest, epsilon=config.epsilon, precision=config.precision)
-        for i, score in zip(inside, pictures.scores(inside, gaussians), strict=True):
-            held_out[i] = score
+    everything = range(len(pictures))
+    total = moments_of(pictures.features(everything), config=config)
+    mean = total.mean.astype(np.float32)
+    factors = whitening_factors(total, epsilon=config.epsilon, left_out=1)
+    held_out = []
+    for i, features in zip(everything, pictures.features(everything), strict=True):
+        squared = np.empty(len(features), dtype=np.float32)
+        squared_mahalanobis(features - mean, factors, out=squared)
+        held_out.append(pictures.score(i, heatmap_of(leave_one_out(squared, count=total.count), sigma=sigma)))
+    del factors
     return Gaussians.from_moments(total, epsilon=config.epsilon, precision=config.precision), held_out

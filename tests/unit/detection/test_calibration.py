@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection import ModelError, held_out_threshold, middle_of_means
-from detection.calibration import split_folds
 from detection.decisions import reaches
 
 
@@ -34,17 +33,3 @@ def test_the_largest_is_taken_when_there_are_too_few_parts() -> None:
 def test_without_parts_there_is_no_threshold() -> None:
     with pytest.raises(ModelError, match="at least one"):
         held_out_threshold([], alpha=0.05)
-
-
-@given(count=st.integers(3, 100), folds=st.integers(2, 12), seed=st.integers(0, 99))
-def test_folds_are_even_and_leave_at_least_two_parts(count: int, folds: int, seed: int) -> None:
-    dealt = split_folds(count, folds=folds, seed=seed)
-    sizes = np.bincount(dealt)
-    assert dealt.shape == (count,) and sizes.max() - sizes.min() <= 1
-    assert len(sizes) == (3 if count == 3 else min(count, folds)) and (count - sizes >= 2).all()
-    np.testing.assert_array_equal(dealt, split_folds(count, folds=folds, seed=seed))
-
-
-def test_two_parts_are_too_few_to_hold_one_out() -> None:
-    with pytest.raises(ModelError, match="at least 3"):
-        split_folds(2, folds=3, seed=0)

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detection import ModelError
-from detection.gaussian import Moments, packed_length, unpack_lower, whitening_factors
+from detection.gaussian import Moments, leave_one_out, packed_length, unpack_lower, whitening_factors
+from detection.mahalanobis import reference_squared_mahalanobis, squared_mahalanobis
 
 
 def features(count: int, positions: int, dimensions: int, *, seed: int = 0, offset: float = 3.0) -> NDArray[np.float32]:
@@ -57,33 +58,24 @@ def test_order_of_pictures_does_not_matter() -> None:
     assert_same(moments(samples), moments(samples[::-1].copy(), batch=3))
 
 
-def test_merged_halves_are_the_whole() -> None:
-    samples = features(15, 4, 6)
-    half = moments(samples[:6])
-    half.merge(moments(samples[6:]))
-    assert_same(half, moments(samples))
-    half.merge(Moments.empty(positions=4, dimensions=6))
-    assert half.count == 15
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(3, 20), positions=st.integers(1, 20), dimensions=st.integers(1, 30), seed=st.integers(0, 99))
+def test_leaving_one_out_is_training_without_it(count: int, positions: int, dimensions: int, seed: int) -> None:
+    samples = np.random.default_rng(seed).normal(5.0, 2.0, (count, positions, dimensions)).astype(np.float32)
+    total = moments(samples)
+    factors = whitening_factors(total, epsilon=0.01, left_out=1)
+    for i in range(count):
+        squared = np.empty(positions, dtype=np.float32)
+        squared_mahalanobis(samples[i] - total.mean.astype(np.float32), factors, out=squared)
+        others = np.delete(samples, i, axis=0).astype(np.float64)
+        covariance = reference_covariance(others) + 0.01 * np.eye(dimensions)
+        expected = reference_squared_mahalanobis(samples[i] - others.mean(axis=0), covariance)
+        np.testing.assert_allclose(leave_one_out(squared, count=count), expected, rtol=2e-2, atol=1e-3)
 
 
-def test_merging_into_nothing_is_a_copy() -> None:
-    samples = features(5, 4, 6)
-    nothing = Moments.empty(positions=4, dimensions=6)
-    nothing.merge(moments(samples))
-    assert_same(nothing, moments(samples))
-
-
-def test_leaving_a_fold_out_is_training_without_it() -> None:
-    samples = features(15, 4, 6, offset=50.0)
-    fold = moments(samples[4:9])
-    moments(samples).leave_out(fold)
-    assert_same(fold, moments(np.concatenate([samples[:4], samples[9:]])))
-
-
-def test_leaving_everything_out_is_refused() -> None:
-    everything = moments(features(3, 2, 2))
-    with pytest.raises(ModelError, match="keep at least one"):
-        everything.leave_out(moments(features(3, 2, 2)))
+def test_two_pictures_are_too_few_to_leave_one_out() -> None:
+    with pytest.raises(ModelError, match="at least 3"):
+        whitening_factors(moments(features(2, 2, 2)), epsilon=0.01, left_out=1)
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,0 +1,111 @@
+"""What a model folder says of itself, and the vote: all that a cell needs to know before and after scoring."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from detection.config import BackboneName, DetectionConfig
+from detection.datasets import NAME_PATTERN
+from detection.decisions import part_statistic, reaches
+from detection.errors import DecisionError
+from detection.storage import read_json
+
+DESCRIPTION_FILE = "inspector.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What all views together say.
+
+    Attributes
+    ----------
+    statistic : float
+        The k-th largest view score.
+    threshold : float
+        The model's.
+    views_over : tuple of str
+        Views whose score reaches the threshold.
+    anomalous : bool
+        Whether at least k views do.
+    """
+
+    statistic: float
+    threshold: float
+    views_over: tuple[str, ...]
+    anomalous: bool
+
+
+class TrainedPart(BaseModel):
+    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    part_id: str
+    sha256: dict[str, str]
+    held_out_statistic: float
+
+
+_ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class InspectorInfo(BaseModel):
+    """`inspector.json`: everything about an inspector but its tensors.
+
+    `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
+    photographs of any size.
+    `made_for` is whatever the caller wants to be compared before the model is used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["twinspect-inspector"] = "twinspect-inspector"
+    version: Literal[1] = 1
+    config: DetectionConfig
+    backbone: BackboneName
+    frame_shapes: dict[_ViewName, tuple[int, int] | None] = Field(min_length=1)
+    threshold: float
+    bottom_share: float = Field(ge=0, lt=1)
+    picture_width_mm: float | None
+    made_for: dict[str, JsonValue]
+    trained_with: tuple[TrainedPart, ...]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "InspectorInfo":
+        """Read a model folder's description; `ModelError` when it is missing, damaged or foreign."""
+        return read_json(Path(folder) / DESCRIPTION_FILE, cls)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that make a part complete, in order."""
+        return tuple(self.frame_shapes)
+
+    def decide(self, scores: Mapping[str, float]) -> Decision:
+        """Vote.
+
+        Parameters
+        ----------
+        scores : mapping
+            View → score, every view of the model and no other.
+
+        Returns
+        -------
+        Decision
+            Anomalous when at least k views reach the threshold.
+
+        Raises
+        ------
+        DecisionError
+            When a view is missing or unknown, or a score is not finite.
+        """
+        missing = [view for view in self.views if view not in scores]
+        unknown = [view for view in scores if view not in self.views]
+        if missing or unknown:
+            raise DecisionError(
+                f"no verdict: views {missing} are missing, {unknown} unknown; capture every view of the part again"
+            )
+        statistic = part_statistic(scores.values(), k=self.config.vote.k)
+        over = tuple(view for view in self.views if reaches(scores[view], self.threshold))
+        return Decision(statistic, self.threshold, over, reaches(statistic, self.threshold))
