@@ -16,7 +16,11 @@ def small_twin(width: int) -> Loaded[CellFile]:
     return replace(cell, content=cell.content.model_copy(update={"camera": camera}))
 
 
-@pytest.fixture
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cell", default="twin", help="the cell that the conformance suite runs on")
+
+
+@pytest.fixture(scope="session")
 def order_of():
     """Return a function that orders parts from the small twin."""
 

@@ -39,7 +39,7 @@ def test_arm_reaches_the_end_of_a_trajectory(ready):
 def test_arm_refuses_a_trajectory_that_starts_elsewhere(ready):
     cell, _ = ready
     here = cell.arm.state().positions_rad
-    with pytest.raises(MotionRejected, match="arm: .*start"):
+    with pytest.raises(MotionRejected, match=r"arm: .*start"):
         cell.arm.follow(point_to_point(here + 0.2, here, goal="home"))
     np.testing.assert_allclose(cell.arm.state().positions_rad, here, atol=1e-4)
 

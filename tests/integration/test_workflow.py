@@ -19,23 +19,10 @@ from detection import DetectionConfig, Inspector, ModelConfig, evaluate, read_da
 
 
 @pytest.fixture(scope="module")
-def orders(request):
-    from conftest import small_twin
-
-    from cell.config import load_part, load_production
-    from cell.setup import Order
-
-    def order(production: str, count: int, seed: int, truth: Path | None = None) -> Order:
-        return Order(small_twin(456), load_part("ring"), load_production(production), range(count), seed, truth)
-
-    return order
-
-
-@pytest.fixture(scope="module")
-def dataset(orders, tmp_path_factory) -> Path:
+def dataset(order_of, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("collected") / "good"
     counted = []
-    assert collect(orders("good", 8, 1), out, progress=counted.append) == 8
+    assert collect(order_of("good", 8, seed=1), out, progress=counted.append) == 8
     assert counted == list(range(1, 9))
     return out
 
@@ -48,9 +35,9 @@ def model(dataset, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inspected(orders, model, tmp_path_factory):
+def inspected(order_of, model, tmp_path_factory):
     truth = tmp_path_factory.mktemp("inspected") / "truth"
-    return tuple(inspect(orders("mixed", 6, 5, truth), model)), truth
+    return tuple(inspect(order_of("mixed", 6, seed=5, truth=truth), model)), truth
 
 
 def test_dataset_is_whole_and_in_order(dataset):
@@ -66,10 +53,10 @@ def test_dataset_is_whole_and_in_order(dataset):
     assert not list(dataset.rglob("*.part"))
 
 
-def test_dataset_is_never_overwritten(orders, dataset):
+def test_dataset_is_never_overwritten(order_of, dataset):
     before = (dataset / "parts.csv").read_bytes()
     with pytest.raises(ConfigError, match="not an empty folder"):
-        collect(orders("good", 1, 0), dataset, progress=lambda done: None)
+        collect(order_of("good", 1, seed=0), dataset, progress=lambda done: None)
     assert (dataset / "parts.csv").read_bytes() == before
 
 
@@ -108,28 +95,28 @@ def test_report_is_one_self_contained_page(inspected, tmp_path):
     assert all(part.ticket.part_id in html for part in parts)
 
 
-def test_evaluate_leaves_training_parts_out(orders, dataset, model, tmp_path):
+def test_evaluate_leaves_training_parts_out(order_of, dataset, model, tmp_path):
     inspector = Inspector.load(model)
-    with pytest.raises(Exception, match="train|seen"):
+    with pytest.raises(Exception, match=r"train|seen"):
         evaluate(read_dataset(dataset), inspector)
     both = tmp_path / "both"
-    collect(orders("mixed", 4, 9), both, progress=lambda done: None)
+    collect(order_of("mixed", 4, seed=9), both, progress=lambda done: None)
     figures = evaluate(read_dataset(both), inspector).to_json()
     assert (figures["parts_good"], figures["parts_defective"]) == (2, 2)
     assert figures["pixel_auroc"] > 0.7
 
 
-def test_model_of_another_camera_is_refused_before_anything_moves(orders, model):
-    order = orders("good", 1, 0)
+def test_model_of_another_camera_is_refused_before_anything_moves(order_of, model):
+    order = order_of("good", 1, seed=0)
     entry = order.cell.content.camera
     other = entry.model_validate({"class": entry.path, **entry.options, "serial": "other-7"})
     cell = replace(order.cell, content=order.cell.content.model_copy(update={"camera": other, "copies": 1}))
-    with pytest.raises(ModelMismatchError, match="serial number .'twin-0001', here 'other-7'"):
+    with pytest.raises(ModelMismatchError, match=r"serial number .'twin-0001', here 'other-7'"):
         next(inspect(replace(order, cell=cell), model))
 
 
-def test_model_of_other_views_is_refused(orders, model):
-    order = orders("good", 1, 0)
+def test_model_of_other_views_is_refused(order_of, model):
+    order = order_of("good", 1, seed=0)
     part = order.part.content
     views = (part.views[0].model_copy(update={"tilt_deg": 5.0}), *part.views[1:])
     other = replace(order.part, content=part.model_copy(update={"views": views}))
@@ -137,8 +124,8 @@ def test_model_of_other_views_is_refused(orders, model):
         next(inspect(replace(order, part=other), model))
 
 
-def test_a_fault_stops_the_line_after_the_recheck(orders, model):
-    order = orders("good", 2, 0)
+def test_a_fault_stops_the_line_after_the_recheck(order_of, model):
+    order = order_of("good", 2, seed=0)
     part = order.part.content
     wide = tuple(grasp.model_copy(update={"width_mm": 30.0}) for grasp in part.grasps)
     # The model is bound to the grasps, so it is told that it was made for these.
@@ -157,10 +144,10 @@ def test_a_fault_stops_the_line_after_the_recheck(orders, model):
         next(results)
 
 
-def test_collect_keeps_the_parts_before_a_fault(orders, tmp_path, monkeypatch):
+def test_collect_keeps_the_parts_before_a_fault(order_of, tmp_path, monkeypatch):
     import twin.arm
 
-    order = orders("good", 3, 0)
+    order = order_of("good", 3, seed=0)
     cell = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
     grasp, calls = twin.arm.TwinGripper.grasp, []
 

@@ -61,7 +61,7 @@ def test_missing_key_is_named(tmp_path, cell_file):
 )
 def test_unknown_device_class_names_file_and_key(tmp_path, cell_file, name, said):
     path = changed(tmp_path, cell_file, lambda c: c["camera"].update({"class": name}))
-    with pytest.raises(ConfigError, match=f"camera.class: .*{said}") as error:
+    with pytest.raises(ConfigError, match=rf"camera.class: .*{said}") as error:
         load_cell(path)
     assert str(path) in str(error.value)
 
@@ -82,7 +82,7 @@ def test_value_out_of_range_is_named(tmp_path, cell_file):
 def test_broken_yaml_names_the_file(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="broken.yaml"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
         load_cell(str(path))
 
 

@@ -60,7 +60,7 @@ def test_point_to_point_keeps_every_limit(start, end, speed):
 
 
 def test_point_to_point_uses_the_limits():
-    trajectory = point_to_point(HOME, HOME + [0.5, 0, 0, 0, 0, 0, 0], goal="somewhere")
+    trajectory = point_to_point(HOME, HOME + np.array([0.5, 0, 0, 0, 0, 0, 0]), goal="somewhere")
     assert np.abs(trajectory.velocities_rad_s).max() > 0.5 * 2.175
 
 
