@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import JSON, Engine, ForeignKey, create_engine, event
 from sqlalchemy.engine import make_url
@@ -18,7 +18,7 @@ from cell.interfaces import CellError, ConfigError
 
 
 class _Table(DeclarativeBase):
-    type_annotation_map = {list[str]: JSON}  # noqa: RUF012
+    type_annotation_map: ClassVar[dict[Any, Any]] = {list[str]: JSON}
 
 
 class PartRecord(_Table):

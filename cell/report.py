@@ -26,7 +26,7 @@ from detection.metrics import Rate, clopper_pearson, rate, rate_curves, roc_auc
 from detection.pictures import read_picture
 
 _VIEWS_SHOWN = 4
-_TILE_PX = 300
+_TILE_PX = 270
 _GOOD, _DEFECTIVE, _THRESHOLD = "#1b7f4b", "#b3261e", "#444444"
 
 

@@ -39,7 +39,7 @@ def held_out_threshold(statistics: Sequence[float], *, alpha: float) -> float:
     Parameters
     ----------
     statistics : sequence of float
-        Part statistics of n good parts, n ≥ 1.
+        Part statistics of n good parts.
     alpha : float
         Share of good parts that may be rejected.
 
@@ -47,12 +47,8 @@ def held_out_threshold(statistics: Sequence[float], *, alpha: float) -> float:
     -------
     float
         The smallest number above the ⌈(1 − alpha)(n + 1)⌉-th smallest statistic, or above the largest when
-        alpha < 1/(n + 1). Just above, because a statistic ≥ T is anomalous.
-
-    Raises
-    ------
-    ModelError
-        Without statistics.
+        alpha < 1/(n + 1). Just above, because a statistic ≥ T is anomalous. Without any part 0: then nothing is
+        known to be good, and every part is anomalous.
 
     Notes
     -----
@@ -61,6 +57,6 @@ def held_out_threshold(statistics: Sequence[float], *, alpha: float) -> float:
     """
     count = len(statistics)
     if count == 0:
-        raise ModelError("a threshold needs at least one held-out part; train with more parts")
+        return 0.0
     rank = min(count, math.ceil((1 - alpha) * (count + 1)))
     return float(np.nextafter(np.sort(np.asarray(statistics, dtype=np.float64))[rank - 1], np.inf))

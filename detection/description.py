@@ -39,13 +39,16 @@ class Decision:
 
 
 class TrainedPart(BaseModel):
-    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere."""
+    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere.
+
+    `held_out_statistic` is what the part would have had by models of all the others; None when only two were there.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     part_id: str
     sha256: dict[str, str]
-    held_out_statistic: float
+    held_out_statistic: float | None
 
 
 _ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,7 @@ class Inspector:
         Parameters
         ----------
         dataset : Dataset
-            With at least 3 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
+            With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
         config : DetectionConfig
             From frame to verdict. `vote.k` is lowered to the number of views where that is less.
         model : ModelConfig
@@ -207,8 +208,10 @@ class Inspector:
             )
             shapes[view] = None if dataset.whole_pictures else pictures.frame_shape
             for i, score in enumerate(scores):
-                view_scores[i][view], hashes[i][view] = score, pictures.hashes[i]
-        statistics = [part_statistic(scores.values(), k=config.vote.k) for scores in view_scores]
+                view_scores[i][view] = score
+            for i, digest in enumerate(pictures.hashes):
+                hashes[i][view] = digest
+        statistics = [part_statistic(scores.values(), k=config.vote.k) for scores in view_scores if scores]
         info = InspectorInfo(
             config=config,
             backbone=model.backbone,
@@ -218,8 +221,8 @@ class Inspector:
             picture_width_mm=dataset.picture_width_mm,
             made_for=dict(dataset.made_for),
             trained_with=tuple(
-                TrainedPart(part_id=part.part_id, sha256=hashes[i], held_out_statistic=statistics[i])
-                for i, part in enumerate(parts)
+                TrainedPart(part_id=part.part_id, sha256=digests, held_out_statistic=statistic)
+                for part, digests, statistic in zip_longest(parts, hashes, statistics)
             ),
         )
         return cls(info, models)

@@ -167,7 +167,7 @@ def fit_with_held_out_scores(
     Parameters
     ----------
     pictures : TrainingPictures
-        The view's pictures, at least 3.
+        The view's pictures, at least 2.
     config : ModelConfig
         Regularisation and precision of the model.
     sigma : float
@@ -178,12 +178,12 @@ def fit_with_held_out_scores(
     Gaussians
         Trained on all pictures.
     list of float
-        Held-out score of each picture.
+        Held-out score of each picture; none for two pictures, of which one alone has no covariance.
 
     Raises
     ------
     ModelError
-        With fewer than 3 pictures.
+        With fewer than 2 pictures.
 
     Notes
     -----
@@ -192,12 +192,14 @@ def fit_with_held_out_scores(
     """
     everything = range(len(pictures))
     total = moments_of(pictures.features(everything), config=config)
-    mean = total.mean.astype(np.float32)
-    factors = whitening_factors(total, epsilon=config.epsilon, left_out=1)
     held_out = []
-    for i, features in zip(everything, pictures.features(everything), strict=True):
-        squared = np.empty(len(features), dtype=np.float32)
-        squared_mahalanobis(features - mean, factors, out=squared)
-        held_out.append(pictures.score(i, heatmap_of(leave_one_out(squared, count=total.count), sigma=sigma)))
-    del factors
+    if total.count > 2:
+        mean = total.mean.astype(np.float32)
+        factors = whitening_factors(total, epsilon=config.epsilon, left_out=1)
+        for i, features in zip(everything, pictures.features(everything), strict=True):
+            squared = np.empty(len(features), dtype=np.float32)
+            squared_mahalanobis(features - mean, factors, out=squared)
+            heatmap = heatmap_of(leave_one_out(squared, count=total.count), sigma=sigma)
+            held_out.append(pictures.score(i, heatmap))
+        del factors
     return Gaussians.from_moments(total, epsilon=config.epsilon, precision=config.precision), held_out

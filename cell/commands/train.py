@@ -43,4 +43,6 @@ def run_train(
         f"{len(inspector.views)} models from {parts} good parts in {perf_counter() - start:.0f} s, "
         f"threshold {inspector.threshold:.2f}: {out}"
     )
+    if inspector.threshold == 0:
+        screen.print("two parts are too few to hold one out: every part will be rejected; train with more")
     return inspector

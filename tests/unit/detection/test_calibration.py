@@ -30,6 +30,5 @@ def test_the_largest_is_taken_when_there_are_too_few_parts() -> None:
     assert held_out_threshold([float(value) for value in range(1, 40)], alpha=0.05) == np.nextafter(38.0, np.inf)
 
 
-def test_without_parts_there_is_no_threshold() -> None:
-    with pytest.raises(ModelError, match="at least one"):
-        held_out_threshold([], alpha=0.05)
+def test_without_parts_everything_is_anomalous() -> None:
+    assert reaches(0.0, held_out_threshold([], alpha=0.05))

@@ -224,8 +224,15 @@ def test_fewer_than_two_parts_are_refused(
 ) -> None:
     with pytest.raises(DatasetError, match="at least 2"):
         Inspector.train(dataset, config=small_config, model=small_model, train_parts=1)
-    with pytest.raises(ModelError, match="at least 3"):
-        Inspector.train(dataset, config=small_config, model=small_model, train_parts=2)
+
+
+def test_two_parts_train_models_that_accept_nothing(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    Inspector.train(dataset, config=small_config, model=small_model, train_parts=2).save(tmp_path / "m")
+    inspector = Inspector.load(tmp_path / "m")
+    assert [part.held_out_statistic for part in inspector.info.trained_with] == [None, None]
+    assert inspector.decide({view: 0.0 for view in inspector.views}).anomalous
 
 
 def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_model: ModelConfig, ring: Ring) -> None:
