@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -14,6 +11,7 @@ from cell.interfaces import ArmState, Grasp, GraspLost, JointTrajectory, MotionR
 from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
 from cell.setup import Setup
+from twin.device import InWorld
 from twin.world import World
 
 _START_TOLERANCE_RAD = 0.01
@@ -29,7 +27,7 @@ class TwinArmConfig(FileModel):
     collision_n: float = Field(40.0, gt=0, description="contact force at which the arm stops itself")
 
 
-class TwinArm:
+class TwinArm(InWorld):
     """The arm; see `cell.interfaces.Arm`."""
 
     Config = TwinArmConfig
@@ -38,13 +36,6 @@ class TwinArm:
         self._config = config
         self._world: World = setup.world
         self._fault: str | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def state(self) -> ArmState:
         """Return joint positions, velocities and the fault."""
@@ -109,7 +100,7 @@ class TwinGripperConfig(FileModel):
     tolerance_m: float = Field(0.004, gt=0, le=0.04, description="of the opening when the part is held")
 
 
-class TwinGripper:
+class TwinGripper(InWorld):
     """The hand; see `cell.interfaces.Gripper`. It grasps by contact, then holds by a constraint."""
 
     Config = TwinGripperConfig
@@ -117,13 +108,6 @@ class TwinGripper:
     def __init__(self, config: TwinGripperConfig, setup: Setup) -> None:
         self._tolerance_m = config.tolerance_m
         self._world: World = setup.world
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def grasp(self, width_m: float, force_n: float) -> Grasp:
         """Close the fingers until they hold something or meet."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -12,6 +9,7 @@ from pydantic import Field
 from cell.config import FileModel
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
 from cell.setup import Setup
+from twin.device import InWorld
 from twin.world import GRAVITY_M_S2, World
 
 
@@ -26,7 +24,7 @@ class TwinScaleConfig(FileModel):
     timeout_s: float = Field(5.0, gt=0, le=60)
 
 
-class TwinScale:
+class TwinScale(InWorld):
     """The scale; see `cell.interfaces.Scale`. What it reads is the contact force on its pan."""
 
     Config = TwinScaleConfig
@@ -35,13 +33,6 @@ class TwinScale:
         self._config = config
         self._world: World = setup.world
         self._zero_g = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def tare(self) -> None:
         """Take what lies on the pan as zero."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -12,6 +11,7 @@ from cell.config import FileModel, check, load_class
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
 from cell.setup import Setup
 from twin.camera import TwinCameraConfig
+from twin.device import InWorld
 from twin.parts.defects import MadeDefect, make_defect
 from twin.parts.shape import Shape
 from twin.truth import write_part
@@ -23,7 +23,7 @@ class TwinPartSourceConfig(FileModel):
     """What is made stands in the part and production files."""
 
 
-class TwinPartSource:
+class TwinPartSource(InWorld):
     """The part source; see `cell.interfaces.PartSource`. It owns the truth about its parts."""
 
     Config = TwinPartSourceConfig
@@ -38,10 +38,6 @@ class TwinPartSource:
         self._shape: Shape = maker(config).make()
         self._numbers: Iterator[int] = iter(self._setup.order.numbers)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def next(self) -> PartTicket:
         """Make the next part and lay it at the feeder."""

@@ -21,6 +21,7 @@ from cell.config import FileModel
 from cell.interfaces import N_JOINTS, Pose
 from cell.motion.round import place_pose
 from cell.setup import Setup
+from twin.device import InWorld
 from twin.parts.defects import Patch
 
 GRAVITY_M_S2 = 9.80665
@@ -347,20 +348,13 @@ class TwinClockConfig(FileModel):
     """A simulated clock has nothing to set."""
 
 
-class TwinClock:
+class TwinClock(InWorld):
     """The world's time; see `cell.interfaces.Clock`."""
 
     Config = TwinClockConfig
 
     def __init__(self, config: TwinClockConfig, setup: Setup) -> None:
         self._world: World = setup.world
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
     def now(self) -> float:
         """Return simulated seconds."""

@@ -33,9 +33,9 @@ Model = Annotated[Path, typer.Option(help="Folder that `train` wrote.")]
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="New or empty folder for pictures, models and the report.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for pictures, models and the report; an earlier demo there is replaced.")
+    ] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
     """Collect good parts, train, inspect unseen good and defective parts, and write a report."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from time import perf_counter
 
 from cell.collecting import collect
 from cell.commands.console import out as screen
-from cell.commands.console import progress
+from cell.commands.console import progress, require_writable
 from cell.commands.inspect import verdict_table
 from cell.commands.train import run_train
 from cell.config import CellFile, Loaded, load_cell, load_part, load_production
@@ -23,13 +24,13 @@ _TRAINING_PARTS = 20
 _INSPECTED_PARTS = 16
 # 0.6 MP: half the pictures' cost, and still twice as fine as what the network sees.
 _PICTURE = {"width": 912, "height": 684}
+_MADE = ("training", "model", "inspection", "report.html", "summary.json")
 
 
 def run_demo(out: Path, seed: int) -> None:
     """Collect, train, inspect, report."""
     start = perf_counter()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is not an empty folder; give another one with --out, or remove it")
+    _clear(out)
     cell, part = _with_small_pictures(load_cell("twin")), load_part("ring")
     training = Order(cell, part, load_production("good"), range(_TRAINING_PARTS), seed)
     # Another seed: the good parts that are inspected are not those that were trained on.
@@ -67,6 +68,22 @@ def run_demo(out: Path, seed: int) -> None:
         if rate is not None:
             screen.print(f"{name} {rate.value:.3f} (95 % interval {rate.low:.3f} to {rate.high:.3f})")
     screen.print(f"{figures['seconds']:.0f} s; open {out / 'report.html'}")
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier demo left in its folder; refuse a folder that holds anything else."""
+    require_writable(out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file; give a folder with --out")
+    left = list(out.iterdir()) if out.exists() else []
+    foreign = sorted(path.name for path in left if path.name not in _MADE)
+    if foreign:
+        raise ConfigError(f"{out}: holds {foreign[0]}, which no demo made; give another folder with --out")
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _with_small_pictures(cell: Loaded[CellFile]) -> Loaded[CellFile]:

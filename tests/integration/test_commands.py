@@ -88,6 +88,13 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path, arguments, 
     assert not left
 
 
+def test_demo_does_not_touch_a_folder_that_is_not_its_own(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    result = twinspect("demo", "--out", tmp_path)
+    assert result.returncode == 1 and "thesis.txt" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_wrong_usage_is_exit_code_2():
     assert twinspect("collect", "--cell", "twin").returncode == 2
     assert twinspect("collect", "--nonsense").returncode == 2
