@@ -34,7 +34,7 @@ class CollectedPart:
     part: tuple[Any, ...]
     images: tuple[tuple[Any, ...], ...]
     made_for: dict[str, Any]
-    fault: str | None
+    faulty: bool
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
@@ -66,7 +66,7 @@ def _collect_parts(order: Order, out: Path) -> Iterator[CollectedPart]:
 
             # Nothing that was not inspected goes where the good parts go.
             passage, _, _ = cycle.run(ticket, on_frame=keep, choose_bin=lambda _: "recheck")
-            yield CollectedPart(_part_row(passage), tuple(images), made_for, passage.fault)
+            yield CollectedPart(_part_row(passage), tuple(images), made_for, bool(passage.faults))
 
 
 def _part_row(passage: Passage) -> tuple[Any, ...]:
@@ -101,14 +101,12 @@ def collect(order: Order, out: Path, *, progress: Callable[[int], None]) -> int:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is not an empty folder; give a new one, a dataset is never overwritten")
+    done = 0
     try:
         out.mkdir(parents=True, exist_ok=True)
-        order = replace(order, truth=out / "truth")
-        done = 0
-        for collected in run_line(order, partial(_collect_parts, out=out)):
-            if collected.fault is not None:
+        for collected in run_line(replace(order, truth=out / "truth"), partial(_collect_parts, out=out)):
+            if collected.faulty:
                 # The part went to be rechecked; a dataset holds whole parts only.
-                shutil.rmtree(out / "images" / str(collected.part[0]), ignore_errors=True)
                 continue
             if done == 0:
                 _write_head(order, out, collected.made_for)
@@ -119,9 +117,11 @@ def collect(order: Order, out: Path, *, progress: Callable[[int], None]) -> int:
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from error
     except CellError as error:
+        if done == 0:
+            raise
+        raise CellError(f"{error}; {done} whole parts are kept in {out}") from error
+    finally:
         _keep_whole_parts(out)
-        kept = f"{done} whole parts are kept in {out}" if done else "nothing was kept"
-        raise type(error)(*error.args) if not done else CellError(f"{error}; {kept}") from error
     if done == 0:
         raise CellError(f"No part could be inspected whole; {out} holds no dataset")
     return done

@@ -13,17 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from cell.interfaces import ConfigError
+from cell.interfaces import Arm, Camera, Clock, ConfigError, Device, Gripper, PartSource, Scale
 from detection import DetectionConfig
+from detection.datasets import NAME_PATTERN
 
 Vector = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rgb = tuple[Share, Share, Share]
 Range = tuple[float, float]
-DEVICES = ("clock", "arm", "gripper", "camera", "scale", "source")
+Length = Annotated[float, Field(gt=0)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+DEVICES: Mapping[str, type] = {
+    "world": Device,
+    "clock": Clock,
+    "arm": Arm,
+    "gripper": Gripper,
+    "camera": Camera,
+    "scale": Scale,
+    "source": PartSource,
+}
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 _FileT = TypeVar("_FileT", bound=BaseModel, covariant=True)
@@ -32,7 +44,7 @@ _FileT = TypeVar("_FileT", bound=BaseModel, covariant=True)
 class FileModel(BaseModel):
     """Base of everything that stands in a file: unknown keys are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ClassEntry(BaseModel):
@@ -40,7 +52,7 @@ class ClassEntry(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    path: str = Field(alias="class", pattern=r"^[\w.]+:\w+$")
+    path: str = Field(alias="class", pattern=r"^\w+(\.\w+)*:\w+$")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -48,11 +60,20 @@ class ClassEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _minus(first: Vector, second: Vector) -> Vector:
+    return first[0] - second[0], first[1] - second[1], first[2] - second[2]
+
+
+def _parallel(first: Vector, second: Vector) -> bool:
+    """Whether two vectors point along one line, or one of them nowhere."""
+    return bool(np.linalg.norm(np.cross(first, second)) < 1e-9)
+
+
 class Box(FileModel):
     """A solid box that stands in the cell, its edges along the axes of the robot's base."""
 
     name: str
-    size_m: Vector
+    size_m: tuple[Length, Length, Length]
     position_m: Vector = Field(description="centre")
     rgb: Rgb = (0.5, 0.5, 0.5)
 
@@ -70,6 +91,12 @@ class CameraMount(FileModel):
     position_m: Vector
     look_at_m: Vector = Field(description="where the parts are shown; on the optical axis")
     up: Vector = (0.0, 0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _looks_somewhere(self) -> Self:
+        if _parallel(_minus(self.look_at_m, self.position_m), self.up):
+            raise ValueError("it must look somewhere, and not along up")
+        return self
 
 
 class Bins(FileModel):
@@ -118,12 +145,19 @@ class CellFile(FileModel):
 class GraspPoint(FileModel):
     """Where and how the hand takes the part, in the part's frame."""
 
-    name: str = Field(pattern=r"^[\w-]+$")
+    name: Name
     position_mm: Vector = Field(description="between the finger tips")
     approach: Vector = Field(description="unit vector along which the hand comes")
     opening: Vector = Field(description="unit vector along which the fingers open")
     width_mm: float = Field(gt=0, le=80, description="opening of the fingers when they hold the part")
     force_n: float = Field(gt=0, le=70)
+
+    @model_validator(mode="after")
+    def _directions_make_sense(self) -> Self:
+        lengths = np.linalg.norm([self.approach, self.opening], axis=1)
+        if np.abs(lengths - 1).max() > 1e-3 or abs(np.dot(self.approach, self.opening)) > 1e-3:
+            raise ValueError("approach and opening must be unit vectors at right angles")
+        return self
 
 
 class View(FileModel):
@@ -134,7 +168,7 @@ class View(FileModel):
     then by `roll_deg`.
     """
 
-    name: str = Field(pattern=r"^[\w-]+$")
+    name: Name
     tilt_deg: float = Field(ge=0, le=180)
     azimuth_deg: float = Field(ge=-360, le=360)
     roll_deg: float = Field(0.0, ge=-360, le=360)
@@ -217,7 +251,7 @@ class Variation(FileModel):
 class ProductionFile(FileModel):
     """What the part source shall make or expects; the batches are repeated as long as parts are asked for."""
 
-    lot: str
+    lot: Name = Field(description="begins the names of its parts")
     cavities: int = Field(1, ge=1)
     variation: Variation = Variation()
     batches: tuple[Batch, ...] = Field(min_length=1)
@@ -266,6 +300,8 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is no text", problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
@@ -297,8 +333,17 @@ def check(content: Any, model: type[_ModelT], where: str) -> _ModelT:
         raise ConfigError(f"{where}: {'; '.join(problems)}") from error
 
 
-def load_class(entry: ClassEntry, where: str) -> tuple[type[Any], BaseModel]:
+def load_class(entry: ClassEntry, where: str, *, like: type) -> tuple[type[Any], BaseModel]:
     """Import the class that an entry names and validate the rest of the entry with its `Config`.
+
+    Parameters
+    ----------
+    entry : ClassEntry
+        Of a cell or part file.
+    where : str
+        File and key, for errors.
+    like : type
+        The Protocol that the class must follow.
 
     Raises
     ------
@@ -318,9 +363,15 @@ def load_class(entry: ClassEntry, where: str) -> tuple[type[Any], BaseModel]:
         ) from error
     except AttributeError as error:
         raise ConfigError(f"{where}.class: {module_name} has no class {class_name}") from error
+    except ImportError as error:
+        raise ConfigError(f"{where}.class: {module_name} cannot be imported: {error}") from error
     config_model = getattr(found, "Config", None)
     if not (isinstance(config_model, type) and issubclass(config_model, BaseModel)):
         raise ConfigError(f"{where}.class: {entry.path} is no class of a device: it has no model Config")
+    wanted = {name for base in like.__mro__ for name in vars(base) if not name.startswith("_")}
+    missing_members = sorted(name for name in wanted if not hasattr(found, name))
+    if missing_members:
+        raise ConfigError(f"{where}.class: {entry.path} is no {like.__name__}: it has no {', '.join(missing_members)}")
     return found, check(entry.options, config_model, where)
 
 
@@ -332,10 +383,10 @@ def _load(kind: str, name: str, model: type[_ModelT]) -> Loaded[_ModelT]:
 def load_cell(name: str) -> Loaded[CellFile]:
     """Read a cell file by name or path; the classes it names are imported and their keys checked."""
     loaded = _load("cells", name, CellFile)
-    for device in ("world", *DEVICES):
+    for device, protocol in DEVICES.items():
         entry = getattr(loaded.content, device)
         if entry is not None:
-            load_class(entry, f"{loaded.path}: {device}")
+            load_class(entry, f"{loaded.path}: {device}", like=protocol)
     return loaded
 
 

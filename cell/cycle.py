@@ -43,14 +43,14 @@ class Passage:
         None when the part was not weighed.
     pictures : tuple of str
         The names of the views of which a frame was handed over.
-    fault : str or None
+    faults : tuple of str
         What went wrong with the inspection; the part itself is in the hand all the same.
     """
 
     ticket: PartTicket
     weighing: Weighing | None
     pictures: tuple[str, ...]
-    fault: str | None
+    faults: tuple[str, ...]
 
 
 class Cycle:
@@ -149,7 +149,7 @@ class Cycle:
             faults.append(str(error))
         self._pick(planned.repick, second)
         show(planned.views[1])
-        passage = Passage(ticket, weighing, tuple(pictures), "; ".join(faults) or None)
+        passage = Passage(ticket, weighing, tuple(pictures), tuple(faults))
         target = choose_bin(passage)
         self._put(planned.bins[target])
         self._go(planned.home)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from cell.cycle import Bin, Cycle, Passage
 from cell.fingerprint import refuse_mismatch
-from cell.interfaces import DeviceError, Frame, PartTicket, Weighing
+from cell.interfaces import DeviceError, Frame, Weighing
 from cell.line import copies_for, run_line
+from cell.records import Records
+from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
-from cell.verdict import Verdict, judge
+from cell.verdict import judge
 from detection import InspectorInfo
 from detection.decisions import reaches
 
@@ -30,130 +32,93 @@ if TYPE_CHECKING:
 _EVIDENCE_SIDE = 512
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """A picture that spoke against a part.
+def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
+    """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
-    Attributes
+    Parameters
     ----------
-    frame : int
-        Its number.
-    picture : (S, S, 3) uint8
-        The square that was scored, RGB, at most 512 pixels wide.
-    score : ViewScore
-        Score, heatmap and where in the frame the square lies.
-    """
-
-    frame: int
-    picture: NDArray[np.uint8]
-    score: ViewScore
-
-
-@dataclass(frozen=True)
-class InspectedPart:
-    """Everything that an inspection found out about one part.
-
-    Attributes
-    ----------
-    ticket : PartTicket
-    verdict : Verdict
-    scores : mapping of str to float
-        By view.
-    views_over : tuple of str
-        The views whose score reaches the threshold.
-    threshold : float
-    weighing : Weighing or None
-    cycle_s : float or None
-        The cell's time for the part; None when the cycle did not come to its end.
-    frames : mapping of str to int
-        Frame number by view.
-    evidence : tuple of Evidence
-        For a part that is not ok: the pictures that reached the threshold.
-    """
-
-    ticket: PartTicket
-    verdict: Verdict
-    scores: Mapping[str, float]
-    views_over: tuple[str, ...]
-    threshold: float
-    weighing: Weighing | None
-    cycle_s: float | None
-    frames: Mapping[str, int]
-    evidence: tuple[Evidence, ...]
-
-
-def inspect(order: Order, model: Path) -> Iterator[InspectedPart]:
-    """Inspect the parts of an order, in order.
+    order : Order
+        Which parts, on which cell.
+    model : Path
+        Folder that `train` wrote.
+    records : str
+        URL of the database.
 
     Raises
     ------
     ModelMismatchError
         The model was made for something else; nothing has moved.
-    DeviceError
+    CellError
         The line stopped; the part at which it did came out as ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    yield from run_line(order, partial(_inspect_parts, model=model, threads=threads))
+    yield from run_line(order, partial(_inspect_parts, model=model, records=records, threads=threads))
 
 
-def _inspect_parts(order: Order, model: Path, threads: int) -> Iterator[InspectedPart]:
+def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as cell:
-        refuse_mismatch(inspector.made_for, cell, str(model))
-        with ScoringProcess(model, threads=threads) as scoring:
+        refuse_mismatch(inspector, cell, str(model))
+        with (
+            Records(records, cell=str(order.cell.path), model=str(model)) as book,
+            ScoringProcess(model, threads=threads) as scoring,
+        ):
             cycle = Cycle(cell)
             cycle.prepare()
             for _ in order.numbers:
-                yield from _inspect_part(cell, cycle, inspector, scoring)
+                yield from _inspect_part(cell, cycle, inspector, scoring, book)
 
 
 def _inspect_part(
-    cell: Cell, cycle: Cycle, inspector: InspectorInfo, scoring: ScoringProcess
+    cell: Cell, cycle: Cycle, inspector: InspectorInfo, scoring: ScoringProcess, book: Records
 ) -> Iterator[InspectedPart]:
     frames: dict[str, Frame] = {}
-    scores: dict[str, ViewScore] = {}
-    verdict: Verdict | None = None
+    inspected: InspectedPart | None = None
+    row = 0
 
     def keep(view: str, frame: Frame) -> None:
         frames[view] = frame
         scoring.submit(view, _rgb(frame.image))
 
-    def choose(passage: Passage) -> Bin:
-        nonlocal scores, verdict
+    def conclude(weighing: Weighing | None, faults: tuple[str, ...]) -> InspectedPart:
+        """Judge with the scores that are there, and put the verdict on record."""
+        nonlocal row
         waited = perf_counter()
-        scores = scoring.collect()
+        scores, problems = scoring.collect()
         cell.clock.computed(perf_counter() - waited)
         values = {view: score.score for view, score in scores.items()}
         complete = set(inspector.views) == set(values)
         decision = inspector.decide(values) if complete else None
-        verdict = judge(passage, inspector.views, values, decision, cell.part.mass)
-        return verdict.bin
+        verdict = judge(weighing, (*faults, *problems), cell.part.view_names, values, decision, cell.part.mass)
+        over = tuple(v for v, s in scores.items() if reaches(s.score, inspector.threshold))
+        concluded = InspectedPart(
+            ticket=ticket,
+            verdict=verdict,
+            scores=values,
+            views_over=over,
+            threshold=inspector.threshold,
+            weighing=weighing,
+            cycle_s=None,
+            frames={view: frame.number for view, frame in frames.items()},
+            evidence=tuple(_evidence(frames[v], scores[v]) for v in over) if verdict.bin != "ok" else (),
+        )
+        row = book.add(concluded)
+        return concluded
+
+    def choose(passage: Passage) -> Bin:
+        nonlocal inspected
+        inspected = conclude(passage.weighing, passage.faults)
+        return inspected.verdict.bin
 
     ticket = cell.source.next()
-    passage: Passage | None = None
-    cycle_s: float | None = None
-    stopped: DeviceError | None = None
     try:
-        passage, _, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=choose)
+        *_, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=choose)
     except DeviceError as error:
-        stopped = error
-        scores = scores or scoring.collect()
-        verdict = Verdict("recheck", (str(error),))
-    assert verdict is not None
-    over = tuple(v for v, s in scores.items() if reaches(s.score, inspector.threshold))
-    yield InspectedPart(
-        ticket=ticket,
-        verdict=verdict,
-        scores={view: score.score for view, score in scores.items()},
-        views_over=over,
-        threshold=inspector.threshold,
-        weighing=passage.weighing if passage else None,
-        cycle_s=cycle_s,
-        frames={view: frame.number for view, frame in frames.items()},
-        evidence=tuple(_evidence(frames[v], scores[v]) for v in over) if verdict.bin != "ok" else (),
-    )
-    if stopped is not None:
-        raise stopped
+        yield inspected or conclude(None, (str(error),))
+        raise
+    assert inspected is not None
+    book.finish(row, cycle_s)
+    yield replace(inspected, cycle_s=cycle_s)
 
 
 def _evidence(frame: Frame, score: ViewScore) -> Evidence:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from cell.interfaces import CellError
+from cell.processes import end_with_parent
 from cell.setup import Order
 
 _ResultT = TypeVar("_ResultT")
 _WAITING = 4
 _ALIVE_CHECK_S = 1.0
+_LEAVING_S = 10.0
 
 
 def copies_for(order: Order) -> int:
@@ -62,23 +66,32 @@ def run_line(order: Order, work: Callable[[Order], Iterator[_ResultT]]) -> Itera
         for process, _ in lanes:
             if process.pid is not None:
                 process.terminate()
-                process.join()
+        for process, _ in lanes:
+            if process.pid is not None:
+                process.join(_LEAVING_S)
+                process.kill()
 
 
 def _run_copy(order: Order, work: Callable[[Order], Iterator[Any]], lane: Any) -> None:
+    def leave(signum: int, frame: Any) -> None:
+        # Nobody reads what still waits in the lane; the `with` blocks of devices and scorer run on the way out.
+        lane.cancel_join_thread()
+        raise SystemExit(128 + signum)
+
     # The parent answers Ctrl-C for all copies.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # terminate() must run the `with` blocks of the devices and of the scoring process.
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
+    end_with_parent()
     try:
         for result in work(order):
             lane.put((result, None))
     except Exception as error:
+        error.add_note(traceback.format_exc())
+        try:
+            pickle.dumps(error)
+        except Exception:
+            error = CellError(f"{type(error).__name__}: {error}")
         lane.put((None, error))
-
-
-def _leave(signum: int, frame: Any) -> None:
-    raise SystemExit(128 + signum)
 
 
 def _take(process: BaseProcess, lane: Any) -> tuple[Any, Exception | None]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from sqlalchemy import JSON, Engine, ForeignKey, create_engine, event
+from sqlalchemy import JSON, Engine, ForeignKey, create_engine, event, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from cell.inspection import InspectedPart
 from cell.interfaces import CellError, ConfigError
+from cell.results import InspectedPart
 
 
 class _Table(DeclarativeBase):
@@ -91,8 +91,14 @@ class Records:
     ) -> None:
         self._engine.dispose()
 
-    def add(self, part: InspectedPart) -> None:
-        """Commit one inspected part. Raises `CellError` when that fails: then nothing of it is stored."""
+    def add(self, part: InspectedPart) -> int:
+        """Commit a part and return the number of its row.
+
+        Raises
+        ------
+        CellError
+            That failed; nothing of the part is stored, and it must not go into a bin.
+        """
         row = PartRecord(
             inspected_at=datetime.now(UTC),
             part_id=part.ticket.part_id,
@@ -110,9 +116,21 @@ class Records:
             views=[ViewRecord(view=view, frame=part.frames[view], score=score) for view, score in part.scores.items()],
         )
 
-        def commit() -> None:
+        def commit() -> int:
             with Session(self._engine) as session:
                 session.add(row)
+                session.commit()
+                return row.id
+
+        number: int = self._attempt(commit)
+        return number
+
+    def finish(self, number: int, cycle_s: float) -> None:
+        """Complete a row with the time that the cycle took, once the part lies in its bin."""
+
+        def commit() -> None:
+            with Session(self._engine) as session:
+                session.execute(update(PartRecord).where(PartRecord.id == number).values(cycle_s=cycle_s))
                 session.commit()
 
         self._attempt(commit)
@@ -123,8 +141,14 @@ class Records:
         except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
             first_line = str(error).splitlines()[0]
             raise CellError(
-                f"The records at {self._url} cannot be used: {first_line}; no part is inspected that cannot be recorded"
+                f"The records at {shown(self._url)} cannot be used: {first_line}; "
+                "no part is inspected that cannot be recorded"
             ) from error
+
+
+def shown(url: str) -> str:
+    """Return a database URL as it may be printed: without its password."""
+    return make_url(url).render_as_string(hide_password=True)
 
 
 def _durable(connection: Any, record: Any) -> None:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cell.config import MassLimits
-from cell.inspection import Evidence, InspectedPart
+from cell.results import Evidence, InspectedPart
 from detection.decisions import part_statistic
 from detection.metrics import Rate, clopper_pearson, rate, rate_curves, roc_auc
 from detection.pictures import read_picture

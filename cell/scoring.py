@@ -14,16 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.interfaces import CellError
+from cell.processes import end_with_parent
+from detection import DetectionError
 
 if TYPE_CHECKING:
     from detection import Inspector, ViewScore
 
 _WAITING = 4
+_MEMORY = "look for lack of memory"
 _inspector: Inspector | None = None
 
 
 def _load(model: Path, threads: int) -> None:
-    """Load the models once in the scoring process."""
+    """Load the models in the scoring process, every byte of them checked."""
     # Only this process pays for loading the network's libraries.
     import numba
     import torch
@@ -31,9 +34,10 @@ def _load(model: Path, threads: int) -> None:
     from detection import Inspector
 
     global _inspector
+    end_with_parent()
     torch.set_num_threads(threads)
-    numba.set_num_threads(threads)
-    _inspector = Inspector.load(model)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    _inspector = Inspector.load(model, verify=True)
 
 
 def _score(view: str, image: NDArray[np.uint8]) -> ViewScore:
@@ -42,33 +46,37 @@ def _score(view: str, image: NDArray[np.uint8]) -> ViewScore:
 
 
 class ScoringProcess:
-    """Scores pictures beside the motion.
+    """Scores pictures beside the motion; a context manager.
 
     Parameters
     ----------
     model : Path
-        Folder of the models.
+        Folder of the models. Entering loads them and raises `DetectionError` when they are not whole.
     threads : int
         How many threads the network may use.
 
     Notes
     -----
-    At most four pictures wait: a faster camera waits for the scorer, no picture is dropped.
+    At most four pictures wait: a faster camera waits for the scorer, no picture is dropped. A picture that cannot
+    be scored is a problem of its part, never an exception in the middle of a motion.
     """
 
     def __init__(self, model: Path, *, threads: int) -> None:
         self._model = model
         self._threads = threads
         self._scores: dict[str, Future[ViewScore]] = {}
+        self._problems: list[str] = []
 
     def __enter__(self) -> Self:
         self._room = threading.BoundedSemaphore(_WAITING)
-        self._pool = ProcessPoolExecutor(
-            1,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_load,
-            initargs=(self._model, self._threads),
-        )
+        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            self._pool.submit(_load, self._model, self._threads).result()
+        except BaseException as error:
+            self._pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise CellError(f"The scoring process ended while loading {self._model}: {_MEMORY}") from error
+            raise
         return self
 
     def __exit__(
@@ -81,21 +89,31 @@ class ScoringProcess:
         self._room.acquire()
         try:
             future = self._pool.submit(_score, view, image)
-        except BrokenProcessPool as error:
+        except BrokenProcessPool:
             self._room.release()
-            raise self._gone() from error
+            self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+            return
         future.add_done_callback(lambda _: self._room.release())
         self._scores[view] = future
 
-    def collect(self) -> dict[str, ViewScore]:
-        """Wait for all pictures handed over since the last call and return their scores by view."""
-        futures, self._scores = self._scores, {}
-        try:
-            return {view: future.result() for view, future in futures.items()}
-        except BrokenProcessPool as error:
-            raise self._gone() from error
+    def collect(self) -> tuple[dict[str, ViewScore], tuple[str, ...]]:
+        """Wait for all pictures handed over since the last call.
 
-    def _gone(self) -> CellError:
-        return CellError(
-            f"The scoring process ended while scoring with {self._model}: look for lack of memory; no verdict was given"
-        )
+        Returns
+        -------
+        scores : dict of str to ViewScore
+            By view, of the pictures that could be scored.
+        problems : tuple of str
+            Why others could not.
+        """
+        futures, problems = self._scores, self._problems
+        self._scores, self._problems = {}, []
+        scores = {}
+        for view, future in futures.items():
+            try:
+                scores[view] = future.result()
+            except BrokenProcessPool:
+                problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+            except DetectionError as error:
+                problems.append(str(error))
+        return scores, tuple(problems)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cell.config import CellFile, Loaded, PartFile, ProductionFile, Scene, load_class
+from cell.config import DEVICES, CellFile, Loaded, PartFile, ProductionFile, Scene, load_class
 from cell.interfaces import Arm, Camera, Clock, Gripper, PartSource, Scale
 
 
@@ -79,7 +79,7 @@ def open_cell(order: Order) -> Iterator[Cell]:
     with ExitStack() as stack:
 
         def connect(key: str, world: Any) -> Any:
-            made, config = load_class(getattr(file, key), f"{order.cell.path}: {key}")
+            made, config = load_class(getattr(file, key), f"{order.cell.path}: {key}", like=DEVICES[key])
             return stack.enter_context(made(config, Setup(order, world)))
 
         world = connect("world", None) if file.world else None

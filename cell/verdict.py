@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cell.config import MassLimits
-from cell.cycle import Bin, Passage
-from detection import Decision
+from cell.cycle import Bin
+from cell.interfaces import Weighing
+
+if TYPE_CHECKING:
+    from detection import Decision
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Verdict:
 
 
 def judge(
-    passage: Passage,
+    weighing: Weighing | None,
+    faults: tuple[str, ...],
     views: tuple[str, ...],
     scores: Mapping[str, float],
     decision: Decision | None,
@@ -32,10 +37,12 @@ def judge(
 
     Parameters
     ----------
-    passage : Passage
-        What the cycle measured.
+    weighing : Weighing or None
+        None when the part was not weighed.
+    faults : tuple of str
+        What went wrong.
     views : tuple of str
-        The views that make the part complete.
+        The views of the part file, which make the part complete.
     scores : mapping of str to float
         By view, as far as pictures were scored.
     decision : Decision or None
@@ -43,13 +50,13 @@ def judge(
     mass : MassLimits
         Of a good part.
     """
-    doubts = [] if passage.fault is None else [passage.fault]
+    doubts = list(faults)
     missing = [view for view in views if view not in scores]
     if missing:
         doubts.append(f"no score of view {', '.join(missing)}")
-    if passage.weighing is None or not passage.weighing.stable:
+    if weighing is None or not weighing.stable:
         doubts.append("no stable mass")
-    if doubts or decision is None or passage.weighing is None:
+    if doubts or decision is None or weighing is None:
         return Verdict("recheck", tuple(doubts) or ("no vote",))
     findings = []
     if decision.anomalous:
@@ -58,6 +65,6 @@ def judge(
             f"{', '.join(decision.views_over)}"
         )
     # Written so that a mass that is not a number is out of tolerance.
-    if not abs(passage.weighing.mass_g - mass.nominal_g) <= mass.tolerance_g:
-        findings.append(f"its mass {passage.weighing.mass_g:.3f} g is not {mass.nominal_g} ± {mass.tolerance_g} g")
+    if not abs(weighing.mass_g - mass.nominal_g) <= mass.tolerance_g:
+        findings.append(f"its mass {weighing.mass_g:.3f} g is not {mass.nominal_g} ± {mass.tolerance_g} g")
     return Verdict("reject" if findings else "ok", tuple(findings))

@@ -9,7 +9,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PreprocessConfig(_Config):

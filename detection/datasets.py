@@ -1,6 +1,7 @@
 """Datasets on disk: what `twinspect collect` writes, and the MVTec layout."""
 
 import csv
+import glob
 import hashlib
 import json
 import re
@@ -44,8 +45,10 @@ class Part:
     ----------
     part_id : str
         Name, unique in the dataset.
+    declared : str or None
+        "good" or "defective", as a person declared the part before it was inspected, or None.
     label : str or None
-        "good", "defective", or None when nobody knows.
+        What the part is: by the truth table where there is one, else as declared; None when nobody knows.
     split : str or None
         "train" or "test" where the dataset fixes it.
     pictures : mapping
@@ -55,6 +58,7 @@ class Part:
     """
 
     part_id: str
+    declared: Label | None
     label: Label | None
     split: Split | None
     pictures: Mapping[str, Path]
@@ -105,15 +109,21 @@ class Dataset:
         Returns
         -------
         tuple of Part
-            The training split where the dataset has one, else all good parts, in order.
+            The training split where the dataset has one. Else all parts declared good, in order: a truth table
+            may know better, as a simulator's does, and must not help. Only where no part is declared anything,
+            those that the truth table calls good.
 
         Raises
         ------
         DatasetError
             When there are fewer than two, or fewer than `limit`.
         """
-        has_split = any(part.split for part in self.parts)
-        chosen = [part for part in self.parts if part.label == "good" and (part.split == "train" or not has_split)]
+        if any(part.split for part in self.parts):
+            chosen = [part for part in self.parts if part.split == "train"]
+        elif any(part.declared for part in self.parts):
+            chosen = [part for part in self.parts if part.declared == "good"]
+        else:
+            chosen = [part for part in self.parts if part.label == "good"]
         if limit is not None and limit > len(chosen):
             raise DatasetError(f"{self.folder}: {limit} training parts asked, {len(chosen)} good ones are there")
         chosen = chosen[:limit]
@@ -166,7 +176,7 @@ def sha256_of(data: bytes) -> str:
 
 def _read_mvtec(folder: Path) -> Dataset:
     parts = [
-        Part(f"train/good/{path.stem}", "good", "train", {MVTEC_VIEW: path}, {MVTEC_VIEW: None})
+        Part(f"train/good/{path.stem}", "good", "good", "train", {MVTEC_VIEW: path}, {MVTEC_VIEW: None})
         for path in _pictures_in(folder / "train" / "good")
     ]
     tests = folder / "test"
@@ -174,9 +184,12 @@ def _read_mvtec(folder: Path) -> Dataset:
         label: Label = "good" if kind.name == "good" else "defective"
         masks = folder / "ground_truth" / kind.name
         for path in _pictures_in(kind):
-            found = sorted(masks.glob(f"{path.stem}.*")) + sorted(masks.glob(f"{path.stem}_mask.*"))
+            stem = glob.escape(path.stem)
+            found = sorted(masks.glob(f"{stem}.*")) + sorted(masks.glob(f"{stem}_mask.*"))
             mask = found[0] if found else None
-            parts.append(Part(f"test/{kind.name}/{path.stem}", label, "test", {MVTEC_VIEW: path}, {MVTEC_VIEW: mask}))
+            parts.append(
+                Part(f"test/{kind.name}/{path.stem}", None, label, "test", {MVTEC_VIEW: path}, {MVTEC_VIEW: mask})
+            )
     _refuse_duplicates([part.part_id for part in parts], folder)
     return Dataset(folder, (MVTEC_VIEW,), tuple(parts), whole_pictures=True)
 
@@ -199,7 +212,8 @@ def _read_collected(folder: Path) -> Dataset:
     for identifier in identifiers:
         if not re.match(NAME_PATTERN, identifier):
             raise DatasetError(f"{folder / 'parts.csv'}: {identifier!r} is no part id (letters, digits, _ - .)")
-    labels = {row["part_id"]: _label(row["declared"], folder / "parts.csv", row["part_id"]) for row in rows}
+    declared = {row["part_id"]: _label(row["declared"], folder / "parts.csv", row["part_id"]) for row in rows}
+    labels = dict(declared)
     truth = folder / "truth" / "parts.csv"
     if truth.is_file():
         for row in _rows(truth, ("part_id", "label")):
@@ -230,7 +244,7 @@ def _read_collected(folder: Path) -> Dataset:
     if not identifiers:
         raise DatasetError(f"{folder / 'parts.csv'}: no parts; collect some first")
     parts = tuple(
-        Part(identifier, labels[identifier], None, pictures[identifier], masks[identifier])
+        Part(identifier, declared[identifier], labels[identifier], None, pictures[identifier], masks[identifier])
         for identifier in identifiers
     )
     return Dataset(

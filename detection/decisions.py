@@ -217,4 +217,8 @@ def _valid_pixels(heatmap: Heatmap, valid: Mask) -> Heatmap:
     pixels = heatmap[valid]
     if pixels.size == 0:
         raise PictureError("no valid pixel is left in the picture; check the mask, the crop and the bottom share")
+    if not np.isfinite(pixels).all():
+        raise PictureError(
+            "the heatmap holds numbers that are not finite; the model is damaged, copy or train it again"
+        )
     return pixels

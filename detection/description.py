@@ -59,10 +59,11 @@ class InspectorInfo(BaseModel):
 
     `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
     photographs of any size.
+    `files` holds the SHA-256 of every other file of the folder, by its path; empty until the model is saved.
     `made_for` is whatever the caller wants to be compared before the model is used.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-inspector"] = "twinspect-inspector"
     version: Literal[1] = 1
@@ -73,6 +74,7 @@ class InspectorInfo(BaseModel):
     bottom_share: float = Field(ge=0, lt=1)
     picture_width_mm: float | None
     made_for: dict[str, JsonValue]
+    files: dict[str, str]
     trained_with: tuple[TrainedPart, ...]
 
     @classmethod

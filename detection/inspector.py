@@ -15,11 +15,11 @@ from detection.config import DetectionConfig, ModelConfig
 from detection.datasets import Dataset
 from detection.decisions import image_score, part_statistic
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
-from detection.errors import DecisionError, PictureError
+from detection.errors import DecisionError, ModelError, PictureError
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Geometry, Mask, prepare
-from detection.storage import new_folder, write_json
+from detection.storage import new_folder, sha256_of_file, write_json
 from detection.training import TrainingPictures, fit_with_held_out_scores
 
 Progress = Callable[[str, int, int], None]
@@ -220,6 +220,7 @@ class Inspector:
             bottom_share=dataset.bottom_share,
             picture_width_mm=dataset.picture_width_mm,
             made_for=dict(dataset.made_for),
+            files={},
             trained_with=tuple(
                 TrainedPart(part_id=part.part_id, sha256=digests, held_out_statistic=statistic)
                 for part, digests, statistic in zip_longest(parts, hashes, statistics)
@@ -241,22 +242,24 @@ class Inspector:
             When the folder is something else or cannot be written; then nothing is left behind.
         """
         with new_folder(Path(folder), marker=DESCRIPTION_FILE) as target:
-            write_json(target / DESCRIPTION_FILE, self.info)
-            for number, (view, model) in enumerate(self.models.items()):
-                if number == 0:
-                    write_backbone(target / BACKBONE_FILE, model.backbone)
+            write_backbone(target / BACKBONE_FILE, next(iter(self.models.values())).backbone)
+            for view, model in self.models.items():
                 place = target / "views" / view
                 place.mkdir(parents=True)
                 model.write_gaussians(place, model.gaussians)
+            write_json(target / DESCRIPTION_FILE, self.info.model_copy(update={"files": _hashes(target)}))
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Inspector":
+    def load(cls, folder: str | Path, *, verify: bool = False) -> "Inspector":
         """Read what `save` wrote.
 
         Parameters
         ----------
         folder : path
             Model folder.
+        verify : bool
+            Read every file whole and compare it with the hash that `save` noted; without, headers, shapes and
+            sizes are checked, and tensors are read when they are used.
 
         Returns
         -------
@@ -270,9 +273,22 @@ class Inspector:
         """
         place = Path(folder)
         info = InspectorInfo.load(place)
+        if verify:
+            found = _hashes(place)
+            for name in sorted(found.keys() | info.files.keys()):
+                if found.get(name) != info.files.get(name):
+                    raise ModelError(
+                        f"{place / name}: is not what was saved with this model; copy or train the model again"
+                    )
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
         models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
         return cls(info, models)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model but its description, by its path in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / DESCRIPTION_FILE)
+    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files}
 
 
 def _fitting(config: DetectionConfig, dataset: Dataset) -> DetectionConfig:

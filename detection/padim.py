@@ -101,7 +101,7 @@ def heatmap_of(squared: NDArray[np.float32], *, sigma: float) -> NDArray[np.floa
 
 
 class _Description(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-padim"] = "twinspect-padim"
     version: Literal[1] = 1

@@ -1,5 +1,6 @@
 """Model folders on disk: JSON and safetensors, written whole or not at all, checked when read."""
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -64,6 +65,15 @@ def new_folder(target: Path, *, marker: str) -> Iterator[Path]:
             replaced.rename(target)
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal text; `ModelError` when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); copy or train the model again") from error
 
 
 def write_json(path: Path, content: BaseModel) -> None:

@@ -12,7 +12,7 @@ from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
 from cell.setup import Setup
 from twin.device import InWorld
-from twin.world import World
+from twin.world import world_of
 
 _START_TOLERANCE_RAD = 0.01
 _FINGER_STEPS = 2000
@@ -34,7 +34,7 @@ class TwinArm(InWorld):
 
     def __init__(self, config: TwinArmConfig, setup: Setup) -> None:
         self._config = config
-        self._world: World = setup.world
+        self._world = world_of(setup)
         self._fault: str | None = None
 
     def state(self) -> ArmState:
@@ -107,7 +107,7 @@ class TwinGripper(InWorld):
 
     def __init__(self, config: TwinGripperConfig, setup: Setup) -> None:
         self._tolerance_m = config.tolerance_m
-        self._world: World = setup.world
+        self._world = world_of(setup)
 
     def grasp(self, width_m: float, force_n: float) -> Grasp:
         """Close the fingers until they hold something or meet."""

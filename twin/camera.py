@@ -16,7 +16,7 @@ from cell.setup import Setup
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene
 from twin.truth import write_mask
-from twin.world import World
+from twin.world import world_of
 
 _FRAMES_PER_PART = 1000
 
@@ -56,7 +56,7 @@ class TwinCamera:
     def __init__(self, config: TwinCameraConfig, setup: Setup) -> None:
         self._config = config
         self._setup = setup
-        self._world: World = setup.world
+        self._world = world_of(setup)
         self._pinhole = config.pinhole(setup.scene.camera)
         self._scene = config.tiny_scene(setup.scene, self._world.pan_m)
         self._part_id: str | None = None

@@ -10,7 +10,10 @@ from cell.config import FileModel
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
 from cell.setup import Setup
 from twin.device import InWorld
-from twin.world import GRAVITY_M_S2, World
+from twin.world import GRAVITY_M_S2, PartBody, world_of
+
+# Sets the scale's noise apart from everything else that follows from a part's seed.
+_NOISE = 0x5CA1E
 
 
 class TwinScaleConfig(FileModel):
@@ -31,8 +34,10 @@ class TwinScale(InWorld):
 
     def __init__(self, config: TwinScaleConfig, setup: Setup) -> None:
         self._config = config
-        self._world: World = setup.world
+        self._world = world_of(setup)
         self._zero_g = 0.0
+        self._part: PartBody | None = None
+        self._weighings = 0
 
     def tare(self) -> None:
         """Take what lies on the pan as zero."""
@@ -42,7 +47,10 @@ class TwinScale(InWorld):
         """Wait for a stable reading and return it."""
         grams = float(self._settled("weighing").mean()) - self._zero_g
         part = self._world.part
-        rng = np.random.default_rng((*(part.seed if part else ()), round(self._world.time_s * 1000)))
+        if part is not self._part:
+            self._part, self._weighings = part, 0
+        self._weighings += 1
+        rng = np.random.default_rng((*(part.seed if part else ()), _NOISE, self._weighings))
         grams += self._config.noise_g * float(rng.standard_normal())
         return Weighing(round(grams / self._config.step_g) * self._config.step_g, True, self._world.time_s)
 

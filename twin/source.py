@@ -13,10 +13,10 @@ from cell.setup import Setup
 from twin.camera import TwinCameraConfig
 from twin.device import InWorld
 from twin.parts.defects import MadeDefect, make_defect
-from twin.parts.shape import Shape
+from twin.parts.shape import Shape, ShapeMaker
 from twin.truth import write_part
 from twin.visibility import Visibility
-from twin.world import PartBody, World
+from twin.world import PartBody, world_of
 
 
 class TwinPartSourceConfig(FileModel):
@@ -30,12 +30,16 @@ class TwinPartSource(InWorld):
 
     def __init__(self, config: TwinPartSourceConfig, setup: Setup) -> None:
         self._setup = setup
-        self._world: World = setup.world
+        self._world = world_of(setup)
         self._visibility: Visibility | None = None
 
     def __enter__(self) -> Self:
-        maker, config = load_class(self._setup.part.shape, f"{self._setup.order.part.path}: shape")
-        self._shape: Shape = maker(config).make()
+        where = f"{self._setup.order.part.path}: shape"
+        maker, config = load_class(self._setup.part.shape, where, like=ShapeMaker)
+        try:
+            self._shape: Shape = maker(config).make()
+        except ValueError as error:
+            raise ConfigError(f"{where}: makes no solid: {error}") from error
         self._numbers: Iterator[int] = iter(self._setup.order.numbers)
         return self
 

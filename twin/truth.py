@@ -6,6 +6,7 @@ import csv
 import fcntl
 import io
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,8 @@ def write_part(folder: Path, part_id: str, defects: tuple[MadeDefect, ...]) -> N
         fcntl.flock(file, fcntl.LOCK_EX)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if file.tell() == 0:
+        # Asked only now: before the lock another process may have written the first line.
+        if os.fstat(file.fileno()).st_size == 0:
             writer.writerow(_COLUMNS)
         writer.writerow((part_id, "defective" if defects else "good", json.dumps(said)))
         file.write(text.getvalue().encode())

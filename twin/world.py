@@ -18,7 +18,7 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from cell.config import FileModel
-from cell.interfaces import N_JOINTS, Pose
+from cell.interfaces import N_JOINTS, ConfigError, Pose
 from cell.motion.round import place_pose
 from cell.setup import Setup
 from twin.device import InWorld
@@ -332,6 +332,15 @@ class World:
         return Snapshot(self.joints()[0], self.fingers(), self.part, self.part_pose())
 
 
+def world_of(setup: Setup) -> World:
+    """Return the world that the devices of a simulated cell share. Raises `ConfigError` where there is none."""
+    if not isinstance(setup.world, World):
+        raise ConfigError(
+            f"{setup.order.cell.path}: world: must be class twin.world:World, which the simulated devices share"
+        )
+    return setup.world
+
+
 def _hulls_as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
     """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
     lines, first = [], 1
@@ -354,7 +363,7 @@ class TwinClock(InWorld):
     Config = TwinClockConfig
 
     def __init__(self, config: TwinClockConfig, setup: Setup) -> None:
-        self._world: World = setup.world
+        self._world = world_of(setup)
 
     def now(self) -> float:
         """Return simulated seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -129,6 +130,8 @@ def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
     from rich.console import Console
 
+    # An end asked for by the system must run the same ways out as Ctrl-C: devices, copies, half-written files.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         app()
     except KeyboardInterrupt:
@@ -137,7 +140,7 @@ def main() -> None:
         from cell.interfaces import CellError
         from detection import DetectionError
 
-        if not isinstance(error, (CellError, DetectionError)):
+        if not isinstance(error, (CellError, DetectionError, OSError)):
             raise
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from cell.interfaces import ConfigError
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 class Report(Protocol):
@@ -50,11 +50,32 @@ def progress(doing: str, total: int | None) -> Iterator[Report]:
         yield report
 
 
-def require_writable(path: Path) -> None:
-    """Refuse a path under which nothing can be written, before hours are spent on what would go there."""
+def require_writable(path: Path, *, holds: str | None = None) -> None:
+    """Refuse a place that cannot be written, before hours are spent on what would go there.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file to be written, or of a folder.
+    holds : str, optional
+        For a folder: a file by which one that may be replaced is recognised.
+    """
+    if holds is None and path.is_dir():
+        raise ConfigError(f"{path}: is a folder, not a file")
+    taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    if holds is not None and taken and not (path / holds).is_file():
+        raise ConfigError(f"{path}: exists and holds something else; choose another place or remove it")
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".part")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from cell.commands.console import out as screen
-from cell.commands.console import progress, require_writable
+from cell.commands.console import progress, require_writable, write_text
 from detection import Inspector, evaluate, read_dataset
 
 _SHOWN = (
@@ -35,9 +35,7 @@ def run_evaluate(dataset: Path, model: Path, file: Path) -> None:
             read_dataset(dataset), inspector, progress=lambda doing, done, total: report(done, doing, total)
         )
     figures = evaluation.to_json()
-    half = file.with_name(file.name + ".part")
-    half.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    half.replace(file)
+    write_text(file, json.dumps(figures, indent=1, allow_nan=False) + "\n")
     table = Table("figure", "value", title=f"{model} on {dataset}")
     for name in _SHOWN:
         value = figures[name]

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from cell.commands.console import out as screen
 from cell.commands.console import progress
 from cell.config import load_cell, load_part, load_production
-from cell.inspection import InspectedPart, inspect
-from cell.records import Records
+from cell.inspection import inspect
+from cell.records import shown
+from cell.results import InspectedPart
 from cell.setup import Order
 
 
@@ -20,19 +22,15 @@ def run_inspect(cell: str, part: str, model: Path, count: int, production: str, 
     order = Order(load_cell(cell), load_part(part), load_production(production), range(count), seed)
     done: list[InspectedPart] = []
     try:
-        with (
-            Records(records, cell=str(order.cell.path), model=str(model)) as book,
-            progress("inspecting", count) as bar,
-        ):
-            for inspected in inspect(order, model):
-                book.add(inspected)
+        with progress("inspecting", count) as bar:
+            for inspected in inspect(order, model, records):
                 done.append(inspected)
                 bar(len(done))
     finally:
         if done:
             screen.print(verdict_table(done))
     bins = Counter(inspected.verdict.bin for inspected in done)
-    screen.print(f"{bins['ok']} ok, {bins['reject']} reject, {bins['recheck']} recheck; recorded in {records}")
+    screen.print(f"{bins['ok']} ok, {bins['reject']} reject, {bins['recheck']} recheck; recorded in {shown(records)}")
 
 
 def verdict_table(parts: list[InspectedPart]) -> Table:
@@ -42,7 +40,7 @@ def verdict_table(parts: list[InspectedPart]) -> Table:
     for part in parts:
         table.add_row(
             part.ticket.part_id,
-            f"[{colours[part.verdict.bin]}]{part.verdict.bin}",
+            Text(part.verdict.bin, style=colours[part.verdict.bin]),
             str(len(part.views_over)),
             f"{part.weighing.mass_g:.3f}" if part.weighing else "–",
             f"{part.cycle_s:.1f}" if part.cycle_s is not None else "–",

@@ -11,6 +11,7 @@ from cell.commands.console import out as screen
 from cell.commands.console import progress, require_writable
 from cell.config import check, load_detection
 from detection import Inspector, ModelConfig, read_dataset
+from detection.description import DESCRIPTION_FILE
 
 
 def run_train(
@@ -26,7 +27,7 @@ def run_train(
     start = perf_counter()
     settings = load_detection(config).content
     model_config = check(model, ModelConfig, "the options of train")
-    require_writable(out)
+    require_writable(out, holds=DESCRIPTION_FILE)
     pictures = read_dataset(dataset)
     with progress("training", None) as report:
         inspector = Inspector.train(

@@ -70,9 +70,10 @@ def test_photographs_train_and_evaluate(tmp_path):
         (("train", "{data}", "--out", "/proc/m"), "/proc/m"),
         (("train", "{data}", "--out", "m", "--config", "nonsense"), "nonsense"),
         (("train", "{empty}", "--out", "m"), "empty"),
-        (("evaluate", "{data}", "--model", "m", "--json", "r.json"), "m"),
-        (("inspect", "--cell", "twin", "--part", "ring", "--model", "m", "--count", "1"), "m"),
-        (("inspect", "--cell", "twin", "--part", "ring", "--model", "m", "--count", "1", "--records", "x"), "x"),
+        (("evaluate", "{data}", "--model", "m", "--json", "r.json"), "inspector.json"),
+        (("evaluate", "{data}", "--model", "m", "--json", "{empty}"), "is a folder"),
+        (("train", "{data}", "--out", "{data}"), "holds something else"),
+        (("inspect", "--cell", "twin", "--part", "ring", "--model", "m", "--count", "1"), "inspector.json"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path, arguments, said):
@@ -84,8 +85,7 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path, arguments, 
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("error: ") and said in result.stderr
-    left = {path for path in tmp_path.rglob("*") if "runs" not in path.parts} - before
-    assert not left
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_demo_does_not_touch_a_folder_that_is_not_its_own(tmp_path):

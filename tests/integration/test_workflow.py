@@ -6,16 +6,28 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 
 from cell.collecting import collect
 from cell.config import load_cell
+from cell.cycle import Cycle
 from cell.inspection import inspect
 from cell.interfaces import CellError, ConfigError, DeviceError, ModelMismatchError
 from cell.records import Records
 from cell.report import Run, read_truth, summary, write_report
-from detection import DetectionConfig, Inspector, ModelConfig, evaluate, read_dataset
+from cell.setup import Order
+from detection import DetectionConfig, DetectionError, Inspector, ModelConfig, evaluate, read_dataset
+
+
+def alone(order: Order) -> Order:
+    """The same order for one cell, in this process."""
+    return replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
+
+
+def records_in(folder: Path) -> str:
+    return f"sqlite:///{folder}/records.sqlite"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +49,7 @@ def model(dataset, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def inspected(order_of, model, tmp_path_factory):
     truth = tmp_path_factory.mktemp("inspected") / "truth"
-    return tuple(inspect(order_of("mixed", 6, seed=5, truth=truth), model)), truth
+    return tuple(inspect(order_of("mixed", 6, seed=5, truth=truth), model, records_in(truth.parent))), truth
 
 
 def test_dataset_is_whole_and_in_order(dataset):
@@ -97,7 +109,7 @@ def test_report_is_one_self_contained_page(inspected, tmp_path):
 
 def test_evaluate_leaves_training_parts_out(order_of, dataset, model, tmp_path):
     inspector = Inspector.load(model)
-    with pytest.raises(Exception, match=r"train|seen"):
+    with pytest.raises(DetectionError, match=r"has not seen|trained on|training"):
         evaluate(read_dataset(dataset), inspector)
     both = tmp_path / "both"
     collect(order_of("mixed", 4, seed=9), both, progress=lambda done: None)
@@ -106,25 +118,25 @@ def test_evaluate_leaves_training_parts_out(order_of, dataset, model, tmp_path):
     assert figures["pixel_auroc"] > 0.7
 
 
-def test_model_of_another_camera_is_refused_before_anything_moves(order_of, model):
+def test_model_of_another_camera_is_refused_before_anything_moves(order_of, model, tmp_path):
     order = order_of("good", 1, seed=0)
     entry = order.cell.content.camera
     other = entry.model_validate({"class": entry.path, **entry.options, "serial": "other-7"})
     cell = replace(order.cell, content=order.cell.content.model_copy(update={"camera": other, "copies": 1}))
     with pytest.raises(ModelMismatchError, match=r"serial number .'twin-0001', here 'other-7'"):
-        next(inspect(replace(order, cell=cell), model))
+        next(inspect(replace(order, cell=cell), model, records_in(tmp_path)))
 
 
-def test_model_of_other_views_is_refused(order_of, model):
+def test_model_of_other_views_is_refused(order_of, model, tmp_path):
     order = order_of("good", 1, seed=0)
     part = order.part.content
     views = (part.views[0].model_copy(update={"tilt_deg": 5.0}), *part.views[1:])
     other = replace(order.part, content=part.model_copy(update={"views": views}))
-    with pytest.raises(ModelMismatchError, match="the views differ"):
-        next(inspect(replace(order, part=other), model))
+    with pytest.raises(ModelMismatchError, match=r"the part file \(views\) differ"):
+        next(inspect(replace(order, part=other), model, records_in(tmp_path)))
 
 
-def test_a_fault_stops_the_line_after_the_recheck(order_of, model):
+def test_a_fault_stops_the_line_after_the_recheck(order_of, model, tmp_path):
     order = order_of("good", 2, seed=0)
     part = order.part.content
     wide = tuple(grasp.model_copy(update={"width_mm": 30.0}) for grasp in part.grasps)
@@ -132,12 +144,12 @@ def test_a_fault_stops_the_line_after_the_recheck(order_of, model):
     other = replace(order.part, content=part.model_copy(update={"grasps": wide}))
     cell = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
     inspector = json.loads((model / "inspector.json").read_text())
-    for grasp in inspector["made_for"]["grasps"]:
+    for grasp in inspector["made_for"]["part"]["grasps"]:
         grasp["width_mm"] = 30.0
     changed = model.parent / "wide"
     shutil.copytree(model, changed, dirs_exist_ok=True)
     (changed / "inspector.json").write_text(json.dumps(inspector))
-    results = inspect(replace(order, part=other, cell=cell), changed)
+    results = inspect(replace(order, part=other, cell=cell), changed, records_in(tmp_path))
     first = next(results)
     assert first.verdict.bin == "recheck" and "GP1" in first.verdict.reasons[0]
     with pytest.raises(DeviceError, match="look where the part lies"):
@@ -163,17 +175,70 @@ def test_collect_keeps_the_parts_before_a_fault(order_of, tmp_path, monkeypatch)
     assert len(read_dataset(out).parts) == 1
 
 
-def test_records_keep_what_was_decided(inspected, tmp_path):
-    parts, _ = inspected
-    url = f"sqlite:///{tmp_path}/deep/records.sqlite"
-    with Records(url, cell="twin", model="m") as records:
-        for part in parts:
-            records.add(part)
-    with create_engine(url).connect() as connection:
-        verdicts = connection.execute(text("select part_id, verdict from parts order by id")).all()
+def test_records_keep_what_was_decided(inspected):
+    parts, truth = inspected
+    with create_engine(records_in(truth.parent)).connect() as connection:
+        rows = connection.execute(text("select part_id, verdict, cycle_s from parts order by part_id")).all()
         assert connection.execute(text("pragma journal_mode")).scalar() == "wal"
         assert connection.execute(text("select count(*) from views")).scalar() == 16 * len(parts)
-    assert verdicts == [(part.ticket.part_id, part.verdict.bin) for part in parts]
+    assert rows == [(part.ticket.part_id, part.verdict.bin, part.cycle_s) for part in parts]
+
+
+def test_a_part_is_on_record_before_it_is_let_go(order_of, model, tmp_path, monkeypatch):
+    """The hand opens over the bin only after the verdict is committed; without a record it does not open."""
+    import cell.records
+
+    order = alone(order_of("good", 1, seed=3))
+    released = []
+    monkeypatch.setattr(cell.records.Records, "add", lambda self, part: (_ for _ in ()).throw(CellError("disk full")))
+    put = Cycle._put
+    monkeypatch.setattr(Cycle, "_put", lambda self, place: (released.append(place.at.name), put(self, place)))
+    with pytest.raises(CellError, match="disk full"):
+        list(inspect(order, model, records_in(tmp_path)))
+    assert released == ["scale"]
+
+
+def test_a_picture_that_cannot_be_scored_is_a_recheck_and_the_line_goes_on(order_of, model, tmp_path, monkeypatch):
+    import twin.camera
+
+    capture = twin.camera.TwinCamera.capture
+
+    def black_once(self):
+        frame = capture(self)
+        return replace(frame, image=np.zeros_like(frame.image)) if frame.number == 4 else frame
+
+    monkeypatch.setattr(twin.camera.TwinCamera, "capture", black_once)
+    first, second = inspect(alone(order_of("good", 2, seed=3)), model, records_in(tmp_path))
+    assert first.verdict.bin == "recheck" and "GP1-V5" in first.verdict.reasons[0] and len(first.scores) == 15
+    assert second.verdict.bin in ("ok", "reject") and len(second.scores) == 16
+
+
+@pytest.mark.parametrize("damage", ["missing", "zeroed", "swapped"])
+def test_damaged_model_is_refused_before_anything_moves(order_of, model, tmp_path, monkeypatch, damage):
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    victim = copy / "views" / "GP1-V3" / "padim.safetensors"
+    if damage == "missing":
+        victim.unlink()
+    elif damage == "zeroed":
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        victim.write_bytes(content)
+    else:
+        shutil.copy(copy / "views" / "GP1-V2" / "padim.safetensors", victim)
+    monkeypatch.setattr(Cycle, "prepare", lambda self: pytest.fail("it moved"))
+    with pytest.raises(DetectionError, match=r"GP1-V3.padim\.safetensors"):
+        list(inspect(alone(order_of("good", 1)), copy, records_in(tmp_path)))
+
+
+def test_infinite_threshold_is_refused(model, tmp_path):
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    description = (copy / "inspector.json").read_text()
+    threshold = json.loads(description)["threshold"]
+    (copy / "inspector.json").write_text(description.replace(f'"threshold": {threshold!r}', '"threshold": 1e999'))
+    with pytest.raises(DetectionError, match="threshold"):
+        Inspector.load(copy)
 
 
 def test_records_that_cannot_be_written_are_refused():

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from trimesh.creation import annulus, box
 from trimesh.transformations import rotation_matrix
 
-from cell.config import FileModel
+from cell.config import FileModel, Length
 from twin.parts.shape import Shape
 
 # Pieces that are joined overlap by this much, so that no faces coincide.
@@ -29,10 +29,10 @@ class RingConfig(FileModel):
     outer_diameter_mm: float = Field(100.0, ge=20, le=300)
     wall_mm: float = Field(3.0, ge=1, le=20)
     height_mm: float = Field(16.0, ge=4, le=100)
-    lip_mm: tuple[float, float] = Field((6.0, 2.5), description="width, thickness")
-    tab_mm: tuple[float, float] = Field((5.0, 5.0), description="radial, tangential")
+    lip_mm: tuple[Length, Length] = Field((6.0, 2.5), description="width, thickness")
+    tab_mm: tuple[Length, Length] = Field((5.0, 5.0), description="radial, tangential")
     tabs_deg: tuple[float, ...] = (30.0, 75.0, 150.0, 220.0, 290.0)
-    rib_mm: tuple[float, float, float] = Field((0.8, 1.5, 11.0), description="radial, tangential, height")
+    rib_mm: tuple[Length, Length, Length] = Field((0.8, 1.5, 11.0), description="radial, tangential, height")
     ribs_deg: tuple[float, ...] = (
         25.0,
         45.0,
@@ -47,7 +47,7 @@ class RingConfig(FileModel):
         315.0,
         335.0,
     )
-    notch_mm: tuple[float, float] = Field((3.0, 2.0), description="tangential, depth")
+    notch_mm: tuple[Length, Length] = Field((3.0, 2.0), description="tangential, depth")
     notches_deg: tuple[float, ...] = (60.0, 120.0, 240.0, 300.0)
     segments: int = Field(192, ge=24, le=2000, description="edges of the circles")
     hull_sectors: int = Field(60, ge=6, le=200, description="convex pieces that stand for it in contacts")
@@ -94,9 +94,9 @@ class Ring:
         )
         solid = trimesh.boolean.union([wall, lip, *tabs, *ribs], engine="manifold")
         mesh = trimesh.boolean.difference([solid, *notches], engine="manifold") if notches else solid
-        return Shape(mesh, self._hulls(inner, outer, lip_inner), (*tabs, *ribs))
+        return Shape(mesh, self._hulls(inner, outer), (*tabs, *ribs))
 
-    def _hulls(self, inner: float, outer: float, lip_inner: float) -> tuple[NDArray[np.float64], ...]:
+    def _hulls(self, inner: float, outer: float) -> tuple[NDArray[np.float64], ...]:
         c = self._config
         hulls = []
         for sector in range(c.hull_sectors):

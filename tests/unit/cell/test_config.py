@@ -72,13 +72,46 @@ def test_wrong_key_of_a_device_is_named(tmp_path, cell_file):
         load_cell(path)
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda c: c["camera"].update({"class": "twin.scale:TwinScale"}), "twin.scale:TwinScale is no Camera"),
+        (lambda c: c["camera"].update({"class": "..a:B"}), "camera.class"),
+        (lambda c: c["scene"]["camera"].update(look_at_m=c["scene"]["camera"]["position_m"]), "scene.camera"),
+        (lambda c: c["scene"]["boxes"][0].update(size_m=[-1, 0, 0]), r"scene\.boxes\.0\.size_m"),
+        (lambda c: c["motion"].update(home_rad=[float("nan")] * 7), r"motion\.home_rad"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, cell_file, change, said):
+    with pytest.raises(ConfigError, match=said):
+        load_cell(changed(tmp_path, cell_file, change))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda c: c["mass"].update(tolerance_g=float("inf")), r"mass\.tolerance_g"),
+        (lambda c: c["grasps"][0].update(approach=[0, 0, 0]), r"grasps\.0"),
+        (lambda c: c["views"][0].update(name="../up"), r"views\.0\.name"),
+    ],
+)
+def test_part_that_cannot_be_is_refused(tmp_path, change, said):
+    with pytest.raises(ConfigError, match=said):
+        load_part(changed(tmp_path, load_part("ring").path, change))
+
+
+def test_lot_cannot_lead_out_of_the_dataset(tmp_path):
+    with pytest.raises(ConfigError, match="lot"):
+        load_production(changed(tmp_path, load_production("good").path, lambda c: c.update(lot="../../escaped")))
+
+
 def test_value_out_of_range_is_named(tmp_path, cell_file):
     path = changed(tmp_path, cell_file, lambda c: c["motion"].update(speed=1.5))
     with pytest.raises(ConfigError, match=r"motion\.speed: .*less than or equal to 1"):
         load_cell(path)
 
 
-@pytest.mark.parametrize("text", ["kind: [", "kind: twin\nkind: other\n", "- a\n- b\n", "\x00"])
+@pytest.mark.parametrize("text", ["kind: [", "kind: twin\nkind: other\n", "- a\n- b\n", "\x00", "? [a]\n: b\n"])
 def test_broken_yaml_names_the_file(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)

@@ -62,10 +62,35 @@ def test_training_parts_are_the_first_good_ones(folder: Path) -> None:
         dataset.training_parts(limit=1)
 
 
+def declare(folder: Path, label: str) -> None:
+    def say(rows: list[list[str]]) -> None:
+        column = rows[0].index("declared")
+        for row in rows[1:]:
+            row[column] = label
+
+    edit(folder / "parts.csv", say)
+
+
 def test_fewer_than_two_good_parts_are_refused(folder: Path) -> None:
-    edit(folder / "truth/parts.csv", lambda rows: [row.__setitem__(1, "defective") for row in rows[1:]])
+    declare(folder, "defective")
     with pytest.raises(DatasetError, match=r"0 good part\(s\)"):
         read_dataset(folder).training_parts()
+
+
+def test_truth_does_not_help_to_train_where_parts_are_declared(folder: Path) -> None:
+    declare(folder, "good")
+    edit(folder / "truth/parts.csv", lambda rows: rows[1].__setitem__(1, "defective"))
+    dataset = read_dataset(folder)
+    assert dataset.parts[0].label == "defective" and dataset.parts[0].declared == "good"
+    assert dataset.training_parts() == dataset.parts
+
+
+def test_truth_table_alone_names_the_training_parts(folder: Path) -> None:
+    declare(folder, "")
+    dataset = read_dataset(folder)
+    assert [part.part_id for part in dataset.training_parts()] == [
+        part.part_id for part in dataset.parts if part.label == "good"
+    ]
 
 
 def set_cell(column: int, value: str) -> Callable[[list[list[str]]], object]:

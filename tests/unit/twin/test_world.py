@@ -157,6 +157,37 @@ def test_truth_table_has_one_head_and_readable_defects(tmp_path):
     assert json.loads(lines[1].split(",")[2]) == []
 
 
+def test_truth_table_has_one_head_whoever_writes_first(tmp_path):
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    for round_ in range(3):
+        folder = tmp_path / str(round_)
+        writers = [context.Process(target=write_part, args=(folder, f"p{n}", ())) for n in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        lines = (folder / "parts.csv").read_text().splitlines()
+        assert lines[0] == "part_id,label,defects" and len(lines) == 5 and lines.count(lines[0]) == 1
+
+
+def test_mass_does_not_depend_on_time_or_on_what_was_weighed_before(order_of):
+    def masses(order, computing_s):
+        with open_cell(order) as cell:
+            blind = without_pictures(cell)
+            cycle = prepared(blind)
+            weighed = []
+            for _ in order.numbers:
+                cell.clock.computed(computing_s)
+                weighed.append(go_round(blind, cycle)[0].weighing.mass_g)
+            return weighed
+
+    both = masses(order_of("good", 2), 0.0)
+    (alone,) = masses(dataclasses.replace(order_of("good", 2), numbers=[1]), 0.377)
+    assert alone == both[1]
+
+
 def test_running_into_the_table_is_a_reflex_until_acknowledged(order_of):
     with open_cell(order_of("good", 1)) as cell:
         prepared(cell)
@@ -217,10 +248,10 @@ def test_camera_fault_leads_to_recheck_and_the_next_part_is_normal(order_of):
         flaky = dataclasses.replace(cell, camera=Flaky())
         cycle = prepared(flaky)
         passage, *_ = go_round(flaky, cycle)
-        assert "incomplete buffer" in passage.fault and len(passage.pictures) == 2
+        assert "incomplete buffer" in passage.faults[0] and len(passage.pictures) == 2
         assert passage.weighing is not None
         passage, *_ = go_round(flaky, cycle)
-        assert passage.fault is None and len(passage.pictures) == 16
+        assert passage.faults == () and len(passage.pictures) == 16
 
 
 def test_a_cycle_that_was_not_prepared_does_not_move(order_of):
