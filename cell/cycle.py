@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from cell.config import GraspPoint
 from cell.interfaces import (
     DeviceTimeout,
     Frame,
@@ -24,6 +23,7 @@ from cell.interfaces import (
 )
 from cell.motion.round import Handling, Round, Stop, plan_round
 from cell.motion.trajectory import point_to_point
+from cell.schema import GraspPoint
 from cell.setup import Cell
 
 Bin = Literal["ok", "reject", "recheck"]

@@ -19,8 +19,8 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cell.config import MassLimits
 from cell.results import Evidence, InspectedPart
+from cell.schema import MassLimits
 from detection.decisions import part_statistic
 from detection.metrics import Rate, clopper_pearson, rate, rate_curves, roc_auc
 from detection.pictures import read_picture

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cell.config import DEVICES, CellFile, Loaded, PartFile, ProductionFile, Scene, load_class
+from cell.config import DEVICES, Loaded, load_class
 from cell.interfaces import Arm, Camera, Clock, Gripper, PartSource, Scale
+from cell.schema import CellFile, PartFile, ProductionFile, Scene
 
 
 @dataclass(frozen=True)

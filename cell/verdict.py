@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cell.config import MassLimits
 from cell.cycle import Bin
 from cell.interfaces import Weighing
+from cell.schema import MassLimits
 
 if TYPE_CHECKING:
     from detection import Decision

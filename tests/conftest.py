@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cell.config import CellFile, Loaded, load_cell, load_part, load_production
+from cell.config import Loaded, load_cell, load_part, load_production
+from cell.schema import CellFile
 from cell.setup import Order
 
 

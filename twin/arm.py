@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cell.config import FileModel
 from cell.interfaces import ArmState, Grasp, GraspLost, JointTrajectory, MotionRejected, ReflexStop
 from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
+from cell.schema import FileModel
 from cell.setup import Setup
 from twin.device import InWorld
 from twin.world import world_of

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cell.config import CameraMount, FileModel, Rgb, Scene
 from cell.interfaces import Frame, GrabFailed, Intrinsics
 from cell.motion.round import camera_pose
+from cell.schema import CameraMount, FileModel, Rgb, Scene
 from cell.setup import Setup
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cell.config import FileModel
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
+from cell.schema import FileModel
 from cell.setup import Setup
 from twin.device import InWorld
 from twin.world import GRAVITY_M_S2, PartBody, world_of

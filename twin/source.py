@@ -7,8 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from cell.config import FileModel, check, load_class
+from cell.config import check, load_class
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
+from cell.schema import FileModel
 from cell.setup import Setup
 from twin.camera import TwinCameraConfig
 from twin.device import InWorld

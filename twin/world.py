@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from cell.config import FileModel
 from cell.interfaces import N_JOINTS, ConfigError, Pose
 from cell.motion.round import place_pose
+from cell.schema import FileModel
 from cell.setup import Setup
 from twin.device import InWorld
 from twin.parts.defects import Patch

@@ -14,10 +14,11 @@ from cell.commands.console import out as screen
 from cell.commands.console import progress, write_text
 from cell.commands.inspect import verdict_table
 from cell.commands.train import run_train
-from cell.config import CellFile, Loaded, load_cell, load_part, load_production
+from cell.config import Loaded, load_cell, load_part, load_production
 from cell.inspection import inspect
 from cell.interfaces import ConfigError
 from cell.report import Run, read_truth, summary, write_report
+from cell.schema import CellFile
 from cell.setup import Order
 
 _TRAINING_PARTS = 20

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.config import CameraMount, GraspPoint, PartFile, Place, Scene, View
 from cell.interfaces import MotionRejected, Pose
 from cell.motion.panda import inverse
+from cell.schema import CameraMount, GraspPoint, PartFile, Place, Scene, View
 
 _PARALLEL = 0.2
 

@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from cell.config import Defect
+from cell.schema import Defect
 from twin.parts.shape import Shape
 
 # Patches stand proud of the surface by so much that a depth buffer draws them and no view shows a step.

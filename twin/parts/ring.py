@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from trimesh.creation import annulus, box
 from trimesh.transformations import rotation_matrix
 
-from cell.config import FileModel, Length
+from cell.schema import FileModel, Length
 from twin.parts.shape import Shape
 
 # Pieces that are joined overlap by this much, so that no faces coincide.

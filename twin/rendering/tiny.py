@@ -14,8 +14,8 @@ import pybullet as p
 import trimesh
 from numpy.typing import NDArray
 
-from cell.config import Rgb, Scene
 from cell.interfaces import Pose
+from cell.schema import Rgb, Scene
 from twin.rendering.pinhole import Pinhole
 from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf, quaternion
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.config import MassLimits
 from cell.interfaces import Weighing
+from cell.schema import MassLimits
 from cell.verdict import judge
 from detection import Decision
 

@@ -4,7 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cell.config import Defect, load_part
+from cell.config import load_part
+from cell.schema import Defect
 from twin.parts.defects import make_defect
 from twin.parts.ring import Ring, RingConfig
 
