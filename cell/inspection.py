@@ -22,7 +22,7 @@ from cell.records import Records
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
-from cell.verdict import judge
+from cell.verdict import Verdict, judge
 from detection import InspectorInfo
 from detection.decisions import reaches
 
@@ -114,11 +114,18 @@ def _inspect_part(
     try:
         *_, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=choose)
     except DeviceError as error:
-        yield inspected or conclude(None, (str(error),))
+        if inspected is None:
+            yield conclude(None, (str(error),))
+        else:
+            # It was judged but did not reach its bin: nobody knows where it lies now, so the verdict falls.
+            inspected = replace(inspected, verdict=Verdict("recheck", (str(error), *inspected.verdict.reasons)))
+            book.finish(row, inspected)
+            yield inspected
         raise
     assert inspected is not None
-    book.finish(row, cycle_s)
-    yield replace(inspected, cycle_s=cycle_s)
+    inspected = replace(inspected, cycle_s=cycle_s)
+    book.finish(row, inspected)
+    yield inspected
 
 
 def _evidence(frame: Frame, score: ViewScore) -> Evidence:

@@ -125,12 +125,13 @@ class Records:
         number: int = self._attempt(commit)
         return number
 
-    def finish(self, number: int, cycle_s: float) -> None:
-        """Complete a row with the time that the cycle took, once the part lies in its bin."""
+    def finish(self, number: int, part: InspectedPart) -> None:
+        """Complete a row with how the cycle ended: its time, or the verdict that a fault on the way to the bin left."""
+        ending = {"cycle_s": part.cycle_s, "verdict": part.verdict.bin, "reasons": list(part.verdict.reasons)}
 
         def commit() -> None:
             with Session(self._engine) as session:
-                session.execute(update(PartRecord).where(PartRecord.id == number).values(cycle_s=cycle_s))
+                session.execute(update(PartRecord).where(PartRecord.id == number).values(**ending))
                 session.commit()
 
         self._attempt(commit)

@@ -14,7 +14,7 @@ from cell.collecting import collect
 from cell.config import load_cell
 from cell.cycle import Cycle
 from cell.inspection import inspect
-from cell.interfaces import CellError, ConfigError, DeviceError, ModelMismatchError
+from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, ModelMismatchError
 from cell.records import Records
 from cell.report import Run, read_truth, summary, write_report
 from cell.setup import Order
@@ -196,6 +196,25 @@ def test_a_part_is_on_record_before_it_is_let_go(order_of, model, tmp_path, monk
     with pytest.raises(CellError, match="disk full"):
         list(inspect(order, model, records_in(tmp_path)))
     assert released == ["scale"]
+
+
+def test_a_part_that_does_not_reach_its_bin_loses_its_verdict(order_of, model, tmp_path, monkeypatch):
+    put = Cycle._put
+
+    def drop_before_the_bin(self, place):
+        if place.at.name.startswith("bin"):
+            raise GraspLost("gripper", f"putting the part at {place.at.name}", "the part is gone", "look for it")
+        put(self, place)
+
+    monkeypatch.setattr(Cycle, "_put", drop_before_the_bin)
+    results = inspect(alone(order_of("good", 1, seed=3)), model, records_in(tmp_path))
+    part = next(results)
+    assert part.verdict.bin == "recheck" and "the part is gone" in part.verdict.reasons[0]
+    assert len(part.scores) == 16
+    with pytest.raises(GraspLost):
+        next(results)
+    with create_engine(records_in(tmp_path)).connect() as connection:
+        assert connection.execute(text("select verdict from parts")).scalars().all() == ["recheck"]
 
 
 def test_a_picture_that_cannot_be_scored_is_a_recheck_and_the_line_goes_on(order_of, model, tmp_path, monkeypatch):
