@@ -52,7 +52,10 @@ def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
         The line stopped; the part at which it did came out as ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    yield from run_line(order, partial(_inspect_parts, model=model, records=records, threads=threads))
+    work = partial(_inspect_parts, model=model, records=records, threads=threads)
+    # Opened here first: one process makes the database, and copies of the cell find it made.
+    with Records(records, cell=str(order.cell.path), model=str(model)):
+        yield from run_line(order, work)
 
 
 def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Iterator[InspectedPart]:

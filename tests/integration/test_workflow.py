@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,6 +266,19 @@ def test_records_that_cannot_be_written_are_refused():
         pass
     with pytest.raises(CellError, match="cannot be used"), Records("sqlite:////proc/x/r.sqlite", cell="c", model="m"):
         pass
+
+
+def test_database_exists_before_copies_of_the_cell_open_it(order_of, model, tmp_path, monkeypatch):
+    found = []
+
+    def look(order, work):
+        with sqlite3.connect(tmp_path / "records.sqlite") as database:
+            found.append({name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")})
+        return iter(())
+
+    monkeypatch.setattr("cell.inspection.run_line", look)
+    assert list(inspect(order_of("good", 2), model, records_in(tmp_path))) == []
+    assert found == [{"parts", "views"}]
 
 
 def test_shipped_cell_runs_copies():
