@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from detection.config import BackboneName, DetectionConfig
+from detection.config import BackboneName, DetectionConfig, NetworkArithmetic
 from detection.datasets import NAME_PATTERN
 from detection.decisions import part_statistic, reaches
 from detection.errors import DecisionError
@@ -66,9 +66,10 @@ class InspectorInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-inspector"] = "twinspect-inspector"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     config: DetectionConfig
     backbone: BackboneName
+    network: NetworkArithmetic
     frame_shapes: dict[_ViewName, tuple[int, int] | None] = Field(min_length=1)
     threshold: float
     bottom_share: float = Field(ge=0, lt=1)

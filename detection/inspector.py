@@ -16,7 +16,8 @@ from detection.datasets import Dataset
 from detection.decisions import image_score, part_statistic
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
 from detection.errors import DecisionError, ModelError, PictureError
-from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
+from detection.heatmap import pixels_of, positions_of
+from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, read_backbone, resolved, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Geometry, Mask, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
@@ -120,15 +121,17 @@ class Inspector:
             mask=mask,
             name=called,
         )
-        heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma)
+        masked = None if prepared.masked is None else positions_of(prepared.masked)
+        heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma, masked=masked)
+        valid = prepared.valid & pixels_of(model.gaussians.scored)
         score = image_score(
             heatmap,
-            prepared.valid,
+            valid,
             config=config.score,
             picture_width_mm=self.info.picture_width_mm,
             name=called,
         )
-        return ViewScore(view, score, heatmap, prepared.valid, prepared.geometry)
+        return ViewScore(view, score, heatmap, valid, prepared.geometry)
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
         """Vote; see `InspectorInfo.decide`."""
@@ -174,7 +177,8 @@ class Inspector:
         """
         parts = dataset.training_parts(limit=train_parts)
         config = _fitting(config, dataset)
-        backbone = pretrained(model.backbone, weights=weights)
+        model = resolved(model)
+        backbone = pretrained(model.backbone, weights=weights, arithmetic=arithmetic_of(model))
         models: dict[str, PaDiM] = {}
         shapes: dict[str, tuple[int, int] | None] = {}
         view_scores: list[dict[str, float]] = [{} for _ in parts]
@@ -215,6 +219,7 @@ class Inspector:
         info = InspectorInfo(
             config=config,
             backbone=model.backbone,
+            network=arithmetic_of(model),
             frame_shapes=shapes,
             threshold=held_out_threshold(statistics, alpha=config.threshold.alpha),
             bottom_share=dataset.bottom_share,
@@ -280,7 +285,7 @@ class Inspector:
                     raise ModelError(
                         f"{place / name}: is not what was saved with this model; copy or train the model again"
                     )
-        backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
+        backbone = read_backbone(place / BACKBONE_FILE, info.backbone, arithmetic=info.network)
         models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
         return cls(info, models)
 

@@ -136,12 +136,15 @@ class Prepared:
         RGB.
     valid : (R, R) bool
         False on padding and on masked pixels.
+    masked : (R, R) bool or None
+        True on masked pixels; None without a mask.
     geometry : Geometry
         Where in the frame it lies.
     """
 
     image: Image
     valid: Mask
+    masked: Mask | None
     geometry: Geometry
 
 
@@ -198,7 +201,8 @@ def prepare(
     image = np.asarray(cv2.resize(square, (resolution, resolution), interpolation=way), dtype=np.uint8)
     ignored_frame = np.zeros((height, width), dtype=np.bool_) if mask is None else mask
     valid = ~geometry.mask_to_grid(ignored_frame, padding=True)
-    return Prepared(image, valid, geometry)
+    masked = None if mask is None else geometry.mask_to_grid(mask)
+    return Prepared(image, valid, masked, geometry)
 
 
 def find_outline(

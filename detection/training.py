@@ -1,10 +1,12 @@
 """Training of one view, and what each of its pictures would score had it not been trained on."""
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +15,16 @@ from detection.backbones import Backbone
 from detection.config import DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
-from detection.errors import DatasetError
-from detection.gaussian import leave_one_out, whitening_factors
-from detection.mahalanobis import squared_mahalanobis
-from detection.padim import Gaussians, heatmap_of, moments_of, pick_channels
+from detection.errors import DatasetError, ModelError
+from detection.gaussian import Gaussians, leave_one_out
+from detection.heatmap import heatmap_of, positions_of
+from detection.moments import Moments
+from detection.padim import no_moments, pick_channels
 from detection.pictures import decode_picture, read_bytes
 from detection.preprocess import Prepared, prepare
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
-_KEPT_BYTES = 1 << 30  # of a view's features that stay in memory; what does not fit is computed again
+_CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
 
 
 class TrainingPictures:
@@ -73,25 +76,19 @@ class TrainingPictures:
         self._config, self._model, self._backbone = config, model, backbone
         self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
         self._any_size, self._picture_read = any_size, picture_read
-        self._features: dict[int, NDArray[np.float32]] = {}
-        self._features_bytes = 0
+        self._masked: dict[int, NDArray[np.bool_] | None] = {}
         self._valid: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def features(self, indices: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Features of some pictures; the next files are read and prepared while the network works.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            Which pictures, without repetition.
+    def features(self) -> Iterator[NDArray[np.float32]]:
+        """Features of each picture in turn; the next files are read and prepared while the network works.
 
         Yields
         ------
         (P, d) float32
-            Features of each, in this order.
+            Features. From then on `masked` and `score` know this picture.
 
         Raises
         ------
@@ -100,17 +97,20 @@ class TrainingPictures:
         DatasetError
             When it has another size than the first one.
         """
-        waiting = deque(i for i in indices if i not in self._features)
-        reading: dict[int, Future[_Read]] = {}
+        waiting = deque(self._files)
+        reading: deque[Future[_Read]] = deque()
         with ThreadPoolExecutor(_READERS) as pool:
-            for i in indices:
+            for i in range(len(self._files)):
                 while waiting and len(reading) <= _READERS:
-                    ahead = waiting.popleft()
-                    reading[ahead] = pool.submit(self._read, self._files[ahead])
-                yield self._features[i] if i in self._features else self._compute(i, reading.pop(i).result())
+                    reading.append(pool.submit(self._read, waiting.popleft()))
+                yield self._features(i, reading.popleft().result())
+
+    def masked(self, i: int) -> NDArray[np.bool_] | None:
+        """Return the grid positions (P,) bool that picture `i` does not show; None when it shows all."""
+        return self._masked[i]
 
     def score(self, i: int, heatmap: NDArray[np.float32]) -> float:
-        """Return the score of picture `i`, whose features were computed before, from its heatmap (R, R)."""
+        """Return the score of picture `i` from its heatmap (R, R)."""
         valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
         return image_score(
             heatmap,
@@ -131,7 +131,7 @@ class TrainingPictures:
         )
         return _Read(sha256_of(data), prepared)
 
-    def _compute(self, i: int, read: "_Read") -> NDArray[np.float32]:
+    def _features(self, i: int, read: "_Read") -> NDArray[np.float32]:
         shape = read.prepared.geometry.frame_shape
         if not any(self.frame_shape):
             self.frame_shape = shape
@@ -140,16 +140,13 @@ class TrainingPictures:
                 f"{self._files[i]}: {shape} pixels, but the view's first picture has {self.frame_shape}; all "
                 "pictures of a view must have one size: remove the others or collect them again"
             )
-        features: NDArray[np.float32] = self._backbone.features(
-            read.prepared.image[np.newaxis], channels=self.channels
-        )[0]
-        if not self.hashes[i]:
-            self._valid[i] = np.packbits(read.prepared.valid)
-            self.hashes[i] = read.sha256
-            self._picture_read()
-        if self._features_bytes + features.nbytes <= _KEPT_BYTES:
-            self._features[i] = features
-            self._features_bytes += features.nbytes
+        masked = read.prepared.masked
+        self._masked[i] = None if masked is None else positions_of(masked)
+        self._valid[i] = np.packbits(read.prepared.valid)
+        self.hashes[i] = read.sha256
+        batch = self._backbone.features(read.prepared.image[np.newaxis], channels=self.channels)
+        self._picture_read()
+        features: NDArray[np.float32] = batch[0]
         return features
 
 
@@ -187,19 +184,56 @@ def fit_with_held_out_scores(
 
     Notes
     -----
-    Costs one more factorisation and one score for each picture, whatever their number. Two packed sets are
-    alive (three while bfloat16 is rounded).
+    Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
+    all have been seen; memory does not grow with the number of pictures.
     """
-    everything = range(len(pictures))
-    total = moments_of(pictures.features(everything), config=config)
-    held_out = []
-    if total.count > 2:
-        mean = total.mean.astype(np.float32)
-        factors = whitening_factors(total, epsilon=config.epsilon, left_out=1)
-        for i, features in zip(everything, pictures.features(everything), strict=True):
-            squared = np.empty(len(features), dtype=np.float32)
-            squared_mahalanobis(features - mean, factors, out=squared)
-            heatmap = heatmap_of(leave_one_out(squared, count=total.count), sigma=sigma)
-            held_out.append(pictures.score(i, heatmap))
-        del factors
-    return Gaussians.from_moments(total, epsilon=config.epsilon, precision=config.precision), held_out
+    moments = no_moments(config)
+    shape = len(pictures), *moments.mean.shape
+    try:
+        with tempfile.TemporaryFile() as file:
+
+            def remember() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
+                for i, features in enumerate(pictures.features()):
+                    file.write(features.data)
+                    yield features, pictures.masked(i)
+
+            moments.update_each(remember())
+            held_out = []
+            if moments.pictures > 2:
+                squared, hidden = _held_out_distances(file, shape, moments, pictures, epsilon=config.epsilon)
+                held_out = [
+                    pictures.score(i, heatmap_of(squared[i], sigma=sigma, hidden=hidden[i]))
+                    for i in range(len(squared))
+                ]
+    except OSError as error:
+        raise ModelError(
+            f"{tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view is trained "
+            f"({error}); free some, or set TMPDIR to another folder"
+        ) from error
+    gaussians = Gaussians.from_moments(moments, epsilon=config.epsilon, precision=config.precision)
+    return gaussians, held_out
+
+
+def _held_out_distances(
+    file: IO[bytes], shape: tuple[int, int, int], moments: Moments, pictures: TrainingPictures, *, epsilon: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Leave-one-out distances of features (N, P, d) in a file, and which of them are hidden; both (N, P)."""
+    count, positions, dimensions = shape
+    unscored = ~moments.scored()
+    hidden = np.tile(unscored, (count, 1))
+    for i in range(count):
+        masked = pictures.masked(i)
+        if masked is not None:
+            hidden[i] |= masked
+    squared = np.empty((count, positions), dtype=np.float32)
+    row_bytes = 4 * dimensions
+    step = max(1, _CHUNK_BYTES // (count * row_bytes))
+    for first in range(0, positions, step):
+        width = min(step, positions - first)
+        chunk = np.empty((count, width, dimensions), dtype=np.float32)
+        for i in range(count):
+            file.seek((i * positions + first) * row_bytes)
+            file.readinto(chunk[i].data)  # type: ignore[attr-defined]
+        some = slice(first, first + width)
+        squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
+    return squared, hidden

@@ -201,7 +201,7 @@ def test_damaged_models_are_refused_by_file(saved: Path, name: str, damage: str)
     ("key", "value"),
     [
         ("format", "other"),
-        ("version", 2),
+        ("version", 1),
         ("pictures", 1),
         ("smoothing_sigma", float("nan")),
         ("surprise", 1),
