@@ -14,6 +14,8 @@ from detection.kernels import CHUNKS, kernel, parallel_kernel
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Float32, Float64, Moments
 
+_POSITIONS = 4096  # whose factors are computed at a time: 80 MB beside the moments
+
 
 @dataclass(frozen=True)
 class Gaussians:
@@ -51,8 +53,7 @@ class Gaussians:
         precision : str
             "float32" or "bfloat16", for the factors.
         keep_moments : bool
-            Whether the moments are needed afterwards; else `moments.comoment` may be overwritten, so that no second
-            set is needed.
+            Whether the moments are needed afterwards; else the factors take their memory.
 
         Returns
         -------
@@ -64,12 +65,7 @@ class Gaussians:
         ModelError
             With fewer than two pictures.
         """
-        out: NDArray[Any] | None
-        if precision == "bfloat16":
-            out = np.empty(moments.comoment.shape, dtype=np.uint16)
-        else:
-            out = None if keep_moments else moments.comoment
-        factors = whitening_factors(moments, epsilon=epsilon, out=out)
+        factors = whitening_factors(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
         return cls(moments.pictures, moments.mean.astype(np.float32), factors, moments.scored())
 
     def heatmap(
@@ -97,7 +93,9 @@ class Gaussians:
         return heatmap_of(squared[0], sigma=sigma, hidden=hidden)
 
 
-def whitening_factors(moments: Moments, *, epsilon: float, out: NDArray[Any] | None = None) -> NDArray[Any]:
+def whitening_factors(
+    moments: Moments, *, epsilon: float, precision: Precision = "float32", keep_moments: bool = True
+) -> NDArray[Any]:
     """Packed inverse Cholesky factors of every position's regularised covariance.
 
     Parameters
@@ -106,8 +104,10 @@ def whitening_factors(moments: Moments, *, epsilon: float, out: NDArray[Any] | N
         Of at least two pictures.
     epsilon : float
         Added to the covariance's diagonal, > 0; 0.01 in the paper.
-    out : (P, d(d+1)/2) float32 or uint16, optional
-        Where to write; may be `moments.comoment` itself, which is then lost. uint16 receives bfloat16.
+    precision : str
+        "float32", or "bfloat16" (as uint16) for half the memory.
+    keep_moments : bool
+        Without, the factors take the place of `moments.comoment`, which is lost.
 
     Returns
     -------
@@ -131,9 +131,18 @@ def whitening_factors(moments: Moments, *, epsilon: float, out: NDArray[Any] | N
         raise ModelError(
             f"{moments.pictures} training picture(s) have no covariance: train with at least 2, better 50 and more"
         )
-    factors: NDArray[Any] = np.empty_like(moments.comoment) if out is None else out
-    whiten = _whiten_bfloat16 if factors.dtype == np.uint16 else _whiten_float32
-    whiten(moments.comoment, moments.count, epsilon, factors)
+    comoment, count = moments.comoment, moments.count
+    number: type[np.generic] = np.uint16 if precision == "bfloat16" else np.float32
+    whiten = _whiten_bfloat16 if precision == "bfloat16" else _whiten_float32
+    if keep_moments:
+        factors = np.empty(comoment.shape, dtype=number)
+    else:
+        factors = comoment.reshape(-1).view(number)[: comoment.size].reshape(comoment.shape)
+    for first in range(0, len(comoment), _POSITIONS):
+        some = slice(first, first + _POSITIONS)
+        done = np.empty(comoment[some].shape, dtype=number)
+        whiten(comoment[some], count[some], epsilon, done)
+        factors[some] = done  # in place, this lies in what was read by now: factors are never larger than moments
     if not np.isfinite(moments.mean).all() or not np.isfinite(_last(factors)).all():
         raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
     return factors

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detection import ModelError
+from detection.config import Precision
 from detection.gaussian import leave_one_out, whitening_factors
 from detection.mahalanobis import reference_squared_mahalanobis
 from detection.moments import Moments, packed_length, unpack_lower
@@ -122,11 +123,13 @@ def test_factors_whiten_the_covariance(count: int, positions: int, dimensions: i
     np.testing.assert_allclose(factors, expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_factors_may_overwrite_the_moments() -> None:
-    total = moments(features(9, 6, 8))
-    expected = whitening_factors(total, epsilon=0.01)
-    in_place = whitening_factors(total, epsilon=0.01, out=total.comoment)
-    assert in_place is total.comoment
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_factors_may_take_the_place_of_the_moments(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detection.gaussian._POSITIONS", 2)
+    total = moments(features(9, 7, 8))
+    expected = whitening_factors(total, epsilon=0.01, precision=precision)
+    in_place = whitening_factors(total, epsilon=0.01, precision=precision, keep_moments=False)
+    assert np.shares_memory(in_place, total.comoment)
     np.testing.assert_array_equal(in_place, expected)
 
 

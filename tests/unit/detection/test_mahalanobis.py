@@ -83,7 +83,7 @@ def test_bfloat16_is_within_half_a_percent_of_float32(positions: int, dimensions
     moments = moments_of(samples)
     pictures = rng.normal(size=(5, positions, dimensions)).astype(np.float32)
     exact = distances_to(pictures, moments.mean, whitening_factors(moments, epsilon=0.01))
-    rounded = whitening_factors(moments, epsilon=0.01, out=np.empty(moments.comoment.shape, dtype=np.uint16))
+    rounded = whitening_factors(moments, epsilon=0.01, precision="bfloat16")
     np.testing.assert_allclose(np.sqrt(distances_to(pictures, moments.mean, rounded)), np.sqrt(exact), rtol=5e-3)
 
 
@@ -93,7 +93,7 @@ def test_rounding_to_bfloat16_makes_up_for_itself_along_what_varies() -> None:
     moments = moments_of(samples)
     factors = whitening_factors(moments, epsilon=0.01)
     exact = distances_to(samples, moments.mean, factors)
-    together = whitening_factors(moments, epsilon=0.01, out=np.empty(factors.shape, dtype=np.uint16))
+    together = whitening_factors(moments, epsilon=0.01, precision="bfloat16")
     error = np.abs(np.sqrt(distances_to(samples, moments.mean, together) / exact) - 1)
     one_by_one = np.abs(np.sqrt(distances_to(samples, moments.mean, bfloat16(factors)) / exact) - 1)
     assert error.mean() < 0.5 * one_by_one.mean()
