@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from detection.evaluation import Evaluation, evaluate, evaluation_parts
     from detection.inspector import Inspector, ViewScore
+    from detection.locations import Location, locate
     from detection.padim import PaDiM
     from detection.pictures import read_picture
 
@@ -58,6 +59,7 @@ _HOME = {
     "Evaluation": "evaluation",
     "Inspector": "inspector",
     "InspectorInfo": "description",
+    "Location": "locations",
     "ModelConfig": "config",
     "ModelError": "errors",
     "PaDiM": "padim",
@@ -68,6 +70,7 @@ _HOME = {
     "evaluate": "evaluation",
     "evaluation_parts": "evaluation",
     "held_out_threshold": "calibration",
+    "locate": "locations",
     "middle_of_means": "calibration",
     "read_dataset": "datasets",
     "read_picture": "pictures",
@@ -90,6 +93,7 @@ __all__ = [
     "Evaluation",
     "Inspector",
     "InspectorInfo",
+    "Location",
     "ModelConfig",
     "ModelError",
     "PaDiM",
@@ -100,6 +104,7 @@ __all__ = [
     "evaluate",
     "evaluation_parts",
     "held_out_threshold",
+    "locate",
     "middle_of_means",
     "read_dataset",
     "read_picture",

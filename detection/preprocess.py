@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from skimage.filters import threshold_multiotsu
 
 from detection.config import PreprocessConfig
@@ -114,16 +114,23 @@ class Geometry:
         grid: Mask = cv2.resize(square, (self.resolution, self.resolution), interpolation=way) > 0
         return grid
 
-    def box_in_frame(self, box: Box) -> Box:
-        """Return the frame's pixels that a box of the prepared picture touches, within what was kept."""
-        scale = self.side / self.resolution
-        down, right = self.box.top - self.offset[0], self.box.left - self.offset[1]
-        return Box(
-            max(self.box.top, int(np.floor(box.top * scale)) + down),
-            max(self.box.left, int(np.floor(box.left * scale)) + right),
-            min(self.box.bottom, int(np.ceil(box.bottom * scale)) + down),
-            min(self.box.right, int(np.ceil(box.right * scale)) + right),
-        )
+    def to_frame(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Where points of the prepared picture lie in the frame.
+
+        Parameters
+        ----------
+        points : (N, 2) float
+            x to the right and y down, in pixels of the prepared picture; whole numbers are pixels' centres, as
+            in OpenCV, so the picture reaches from −½ to R − ½.
+
+        Returns
+        -------
+        (N, 2) float64
+            The same in pixels of the frame; outside of `box` for points on the padding.
+        """
+        down, across = self.offset
+        shift = self.box.left - across, self.box.top - down
+        return (np.asarray(points, dtype=np.float64) + 0.5) * (self.side / self.resolution) - 0.5 + shift
 
 
 @dataclass(frozen=True)

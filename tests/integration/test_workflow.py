@@ -83,7 +83,7 @@ def test_verdicts_are_better_than_chance_and_whole(inspected):
         assert part.ticket.label is None
         assert (part.verdict.bin == "ok") == (len(part.views_over) < 2)
     run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 2)
-    assert run.part_auroc is not None and run.part_auroc > 0.8
+    assert run.part_auroc is not None and run.part_auroc.value > 0.8
 
 
 def test_report_is_one_self_contained_page(inspected, tmp_path):
@@ -106,6 +106,7 @@ def test_report_is_one_self_contained_page(inspected, tmp_path):
     rejected = [part for part in parts if part.verdict.bin != "ok"]
     assert html.count("data:image/jpeg") == sum(min(4, len(part.evidence)) for part in rejected)
     assert all(part.ticket.part_id in html for part in parts)
+    assert html.count(": peak ") >= html.count("data:image/jpeg")  # a picture that speaks against a part says where
 
 
 def test_evaluate_leaves_training_parts_out(order_of, dataset, model, tmp_path):

@@ -152,7 +152,7 @@ def test_a_thin_scratch_survives_a_strong_reduction() -> None:
     top=st.integers(0, 250), left=st.integers(0, 350), height=st.integers(1, 50), width=st.integers(1, 50),
     resolution=st.sampled_from([256, 512]), row=st.floats(0, 1), column=st.floats(0, 1),
 )  # fmt: skip
-def test_a_box_maps_back_to_where_it_came_from(
+def test_a_pixel_maps_back_to_where_it_came_from(
     top: int, left: int, height: int, width: int, resolution: int, row: float, column: float
 ) -> None:
     geometry = Geometry((300, 400), Box(top, left, top + height, left + width), resolution)
@@ -160,10 +160,16 @@ def test_a_box_maps_back_to_where_it_came_from(
     one_pixel = np.zeros((300, 400), dtype=np.bool_)
     one_pixel[y, x] = True
     rows, columns = np.nonzero(geometry.mask_to_grid(one_pixel))
-    if rows.size:
-        back = geometry.box_in_frame(Box(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1))
-        assert back.top <= y < back.bottom and back.left <= x < back.right
-        assert back.height <= 3 and back.width <= 3
+    assert rows.size
+    # The grid is finer than the frame here, so what shows the pixel lies within it.
+    back = geometry.to_frame(np.column_stack([columns, rows]))
+    assert np.abs(back - (x, y)).max() <= 0.5
+
+
+def test_the_prepared_picture_spans_the_padded_square() -> None:
+    geometry = Geometry((100, 100), Box(10, 20, 40, 81), 256)  # 30×61, so 15 rows of padding above
+    corners = geometry.to_frame([(-0.5, -0.5), (255.5, 255.5)])
+    np.testing.assert_allclose(corners, [(19.5, -5.5), (80.5, 55.5)])
 
 
 def test_grey_and_deep_frames_are_converted() -> None:
