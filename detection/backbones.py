@@ -156,7 +156,7 @@ class Backbone:
         self.trunk = trunk.eval().requires_grad_(False)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._type = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-        network = deepcopy(self.trunk) if arithmetic == "exact" else _fold_batch_norms(self.trunk)
+        network = self.trunk if arithmetic == "exact" else _fold_batch_norms(self.trunk)
         self._network = network.to(self._device, self._type).to(memory_format=torch.channels_last)
 
     def features(
@@ -294,7 +294,8 @@ def pretrained(name: BackboneName, *, weights: Path | None = None, arithmetic: N
             ) from error
     else:
         state = read_state_dict(weights)
-    network = architecture.build()
+    with torch.device("meta"):  # no memory for what the state dict replaces
+        network = architecture.build()
     _fill(network, state, source=str(weights or "downloaded weights"), name=name)
     return Backbone(name, architecture.cut(network), arithmetic=arithmetic)
 
@@ -302,7 +303,8 @@ def pretrained(name: BackboneName, *, weights: Path | None = None, arithmetic: N
 def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithmetic, source: str) -> Backbone:
     """Rebuild a truncated backbone from its own state dict; `source` names it in a `WeightsError`."""
     architecture = ARCHITECTURES[name]
-    trunk = architecture.cut(architecture.build())
+    with torch.device("meta"):
+        trunk = architecture.cut(architecture.build())
     _fill(trunk, state, source=source, name=name)
     return Backbone(name, trunk, arithmetic=arithmetic)
 
@@ -338,7 +340,7 @@ def _fold_batch_norms(trunk: Trunk) -> Trunk:
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         first_lines = " ".join(str(error).split())[:300]
         raise WeightsError(f"{source}: not the weights of {name}; give its state dict ({first_lines})") from error
