@@ -28,10 +28,16 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
-    from detection.calibration import held_out_threshold, middle_of_means
+    from detection.calibration import (
+        cross_conformal_threshold,
+        held_out_threshold,
+        middle_of_means,
+        split_conformal_threshold,
+        swept_threshold,
+    )
     from detection.config import DetectionConfig, ModelConfig
     from detection.datasets import Dataset, Part, read_dataset
-    from detection.description import Decision, InspectorInfo
+    from detection.description import Decision, Guarantee, InspectorInfo
     from detection.errors import (
         DatasetError,
         DecisionError,
@@ -54,6 +60,7 @@ _HOME = {
     "DetectionConfig": "config",
     "DetectionError": "errors",
     "Evaluation": "evaluation",
+    "Guarantee": "description",
     "Inspector": "inspector",
     "InspectorInfo": "description",
     "ModelConfig": "config",
@@ -63,12 +70,15 @@ _HOME = {
     "PictureError": "errors",
     "ViewScore": "inspector",
     "WeightsError": "errors",
+    "cross_conformal_threshold": "calibration",
     "evaluate": "evaluation",
     "evaluation_parts": "evaluation",
     "held_out_threshold": "calibration",
     "middle_of_means": "calibration",
     "read_dataset": "datasets",
     "read_picture": "pictures",
+    "split_conformal_threshold": "calibration",
+    "swept_threshold": "calibration",
 }
 
 
@@ -86,6 +96,7 @@ __all__ = [
     "DetectionConfig",
     "DetectionError",
     "Evaluation",
+    "Guarantee",
     "Inspector",
     "InspectorInfo",
     "ModelConfig",
@@ -95,10 +106,13 @@ __all__ = [
     "PictureError",
     "ViewScore",
     "WeightsError",
+    "cross_conformal_threshold",
     "evaluate",
     "evaluation_parts",
     "held_out_threshold",
     "middle_of_means",
     "read_dataset",
     "read_picture",
+    "split_conformal_threshold",
+    "swept_threshold",
 ]

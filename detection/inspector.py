@@ -1,23 +1,30 @@
 """A model for each view, one threshold, one verdict on the part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.backbones import pretrained
-from detection.calibration import held_out_threshold
+from detection.backbones import Backbone, pretrained
+from detection.calibration import (
+    calibration_parts_needed,
+    cross_conformal_threshold,
+    held_out_threshold,
+    middle_of_means,
+    share_of,
+    split_conformal_threshold,
+    swept_threshold,
+)
 from detection.config import DetectionConfig, ModelConfig
-from detection.datasets import Dataset
+from detection.datasets import Dataset, Part, sha256_of
 from detection.decisions import image_score, part_statistic
-from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
-from detection.errors import DecisionError, ModelError, PictureError
+from detection.description import DESCRIPTION_FILE, Decision, Guarantee, InspectorInfo, PartUse, TrainedPart
+from detection.errors import DatasetError, DecisionError, ModelError, PictureError
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
-from detection.pictures import Image
+from detection.pictures import Image, decode_picture, read_bytes
 from detection.preprocess import Geometry, Mask, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
 from detection.training import TrainingPictures, fit_with_held_out_scores
@@ -171,60 +178,62 @@ class Inspector:
         ------
         DetectionError
             When the dataset, a picture, the weights or the configuration do not do.
+
+        Notes
+        -----
+        Good parts that are held back for the threshold are drawn by `model.seed`. The models never learn from them
+        later: what was calibrated are these models, not others of more parts.
         """
-        parts = dataset.training_parts(limit=train_parts)
+        good = dataset.training_parts(limit=train_parts)
         config = _fitting(config, dataset)
-        backbone = pretrained(model.backbone, weights=weights)
-        models: dict[str, PaDiM] = {}
-        shapes: dict[str, tuple[int, int] | None] = {}
-        view_scores: list[dict[str, float]] = [{} for _ in parts]
-        hashes: list[dict[str, str]] = [{} for _ in parts]
+        trim = config.training.trim
+        training, held_back = _split(good, config=config, model=model)
+        wants_defective = config.threshold.method in ("middle_of_means", "swept_grid")
+        defective = _defective_parts(dataset) if wants_defective else ()
+        kept_count = len(training) - share_of(len(training), trim)
+        passes = len(training) + (kept_count if trim else 0) + len(held_back) + len(defective)
         done = 0
 
-        def picture_read(view: str) -> None:
+        def picture_done(doing: str) -> None:
             nonlocal done
             done += 1
             if progress is not None:
-                progress(f"train view {view}", done, len(parts) * len(dataset.views))
+                progress(doing, done, passes * len(dataset.views))
 
-        for view in dataset.views:
-            pictures = TrainingPictures(
-                [part.pictures[view] for part in parts],
+        backbone = pretrained(model.backbone, weights=weights)
+        fit = partial(_fit, dataset=dataset, config=config, model=model, backbone=backbone, picture_done=picture_done)
+        trimmed: tuple[TrainedPart, ...] = ()
+        if trim:
+            # Only the statistics of the first pass are kept: at 1024² two sets of models would not fit in memory.
+            kept, trimmed = _trim(fit(training)[2], keep=kept_count)
+            training = tuple(part for part in training if part.part_id in kept)
+        models, shapes, trained = fit(training)
+        inspector = cls(
+            InspectorInfo(
                 config=config,
-                model=model,
-                backbone=backbone,
+                backbone=model.backbone,
+                frame_shapes=shapes,
+                threshold=0.0,
+                guarantee=None,
                 bottom_share=dataset.bottom_share,
                 picture_width_mm=dataset.picture_width_mm,
-                any_size=dataset.whole_pictures,
-                picture_read=partial(picture_read, view),
-            )
-            gaussians, scores = fit_with_held_out_scores(pictures, config=model, sigma=config.score.smoothing_sigma)
-            models[view] = PaDiM.assemble(
-                model,
-                backbone=backbone,
-                gaussians=gaussians,
-                smoothing_sigma=config.score.smoothing_sigma,
-                channels=pictures.channels,
-            )
-            shapes[view] = None if dataset.whole_pictures else pictures.frame_shape
-            for i, score in enumerate(scores):
-                view_scores[i][view] = score
-            for i, digest in enumerate(pictures.hashes):
-                hashes[i][view] = digest
-        statistics = [part_statistic(scores.values(), k=config.vote.k) for scores in view_scores if scores]
-        info = InspectorInfo(
-            config=config,
-            backbone=model.backbone,
-            frame_shapes=shapes,
-            threshold=held_out_threshold(statistics, alpha=config.threshold.alpha),
-            bottom_share=dataset.bottom_share,
-            picture_width_mm=dataset.picture_width_mm,
-            made_for=dict(dataset.made_for),
-            files={},
-            trained_with=tuple(
-                TrainedPart(part_id=part.part_id, sha256=digests, held_out_statistic=statistic)
-                for part, digests, statistic in zip_longest(parts, hashes, statistics)
+                made_for=dict(dataset.made_for),
+                files={},
+                trained_with=(),
             ),
+            models,
+        )
+        score = partial(_score_unseen, inspector, picture_done=picture_done)
+        calibrated = tuple(score(part, use="calibration") for part in held_back)
+        anomalous = tuple(score(part, use="defective") for part in defective)
+        threshold, guarantee = _threshold(config, trained=trained, calibrated=calibrated, anomalous=anomalous)
+        record = {part.part_id: part for part in (*trained, *trimmed, *calibrated, *anomalous)}
+        info = inspector.info.model_copy(
+            update={
+                "threshold": threshold,
+                "guarantee": guarantee,
+                "trained_with": tuple(record[part.part_id] for part in (*good, *defective)),
+            }
         )
         return cls(info, models)
 
@@ -283,6 +292,165 @@ class Inspector:
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
         models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
         return cls(info, models)
+
+
+def _split(
+    parts: tuple[Part, ...], *, config: DetectionConfig, model: ModelConfig
+) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Parts to train with, and parts to hold back; refuses too few before any picture is read."""
+    method, alpha = config.threshold.method, config.threshold.alpha
+    if method == "cross_conformal":
+        if model.precision != "float32":
+            raise ModelError(
+                "threshold.method cross_conformal compares the final models with those that leave a part out, and "
+                "rounding to bfloat16 would break the comparison; choose precision float32, or split_conformal"
+            )
+        needed = max(3, calibration_parts_needed(alpha))
+        if len(parts) < needed:
+            raise DatasetError(
+                f"threshold.method cross_conformal with alpha {alpha:g} needs {needed} good parts, {len(parts)} are "
+                "there; collect more, choose a larger alpha, or held_out, which guarantees nothing"
+            )
+    if method != "split_conformal":
+        return parts, ()
+    share, needed = config.threshold.calibration_share, calibration_parts_needed(alpha)
+    count = share_of(len(parts), share)
+    if count < needed or len(parts) - count < 2:
+        raise DatasetError(
+            f"threshold.method split_conformal with alpha {alpha:g} needs {needed} good parts held back and at least 2 "
+            f"to train with; {len(parts)} are there, of which calibration_share {share:g} holds back {count}; collect "
+            "more, choose a larger alpha, or cross_conformal, which trains with all of them"
+        )
+    held_back = set(np.random.default_rng(model.seed).permutation(len(parts))[:count].tolist())
+    return (
+        tuple(part for i, part in enumerate(parts) if i not in held_back),
+        tuple(part for i, part in enumerate(parts) if i in held_back),
+    )
+
+
+def _defective_parts(dataset: Dataset) -> tuple[Part, ...]:
+    """Parts that a person declared defective; a truth table must not help."""
+    found = tuple(part for part in dataset.parts if part.declared == "defective")
+    if not found:
+        raise DatasetError(
+            f"{dataset.folder}: no part is declared defective, and the threshold method needs some; declare them in "
+            "parts.csv, or choose held_out, split_conformal or cross_conformal"
+        )
+    return found
+
+
+def _fit(
+    parts: Sequence[Part],
+    *,
+    dataset: Dataset,
+    config: DetectionConfig,
+    model: ModelConfig,
+    backbone: Backbone,
+    picture_done: Callable[[str], None],
+) -> tuple[dict[str, PaDiM], dict[str, tuple[int, int] | None], tuple[TrainedPart, ...]]:
+    """Train a model for each view: the models, their frames' shapes, and each part's held-out statistic."""
+    models: dict[str, PaDiM] = {}
+    shapes: dict[str, tuple[int, int] | None] = {}
+    view_scores: list[dict[str, float]] = [{} for _ in parts]
+    hashes: list[dict[str, str]] = [{} for _ in parts]
+    for view in dataset.views:
+        pictures = TrainingPictures(
+            [part.pictures[view] for part in parts],
+            config=config,
+            model=model,
+            backbone=backbone,
+            bottom_share=dataset.bottom_share,
+            picture_width_mm=dataset.picture_width_mm,
+            any_size=dataset.whole_pictures,
+            picture_read=partial(picture_done, f"train view {view}"),
+        )
+        gaussians, scores = fit_with_held_out_scores(pictures, config=model, sigma=config.score.smoothing_sigma)
+        models[view] = PaDiM.assemble(
+            model,
+            backbone=backbone,
+            gaussians=gaussians,
+            smoothing_sigma=config.score.smoothing_sigma,
+            channels=pictures.channels,
+        )
+        shapes[view] = None if dataset.whole_pictures else pictures.frame_shape
+        for i, score in enumerate(scores):
+            view_scores[i][view] = score
+        for i, digest in enumerate(pictures.hashes):
+            hashes[i][view] = digest
+    trained = tuple(
+        TrainedPart(
+            part_id=part.part_id,
+            use="training",
+            sha256=digests,
+            held_out_statistic=part_statistic(scores.values(), k=config.vote.k) if scores else None,
+        )
+        for part, digests, scores in zip(parts, hashes, view_scores, strict=True)
+    )
+    return models, shapes, trained
+
+
+def _trim(trained: tuple[TrainedPart, ...], *, keep: int) -> tuple[frozenset[str], tuple[TrainedPart, ...]]:
+    """Names of the parts with the smallest held-out statistics, and the others.
+
+    Whole parts, not pictures: a bad part is bad in several views, and a view that lost a picture would be held to
+    another standard than the others.
+    """
+    if keep < 2 or len(trained) < 3:
+        raise ModelError(
+            f"training.trim leaves {keep} of {len(trained)} training parts, at least 2 are needed; trim less"
+        )
+    ranked = sorted(trained, key=_statistic)
+    return (
+        frozenset(part.part_id for part in ranked[:keep]),
+        tuple(part.model_copy(update={"use": "trimmed"}) for part in ranked[keep:]),
+    )
+
+
+def _score_unseen(
+    inspector: Inspector, part: Part, *, use: PartUse, picture_done: Callable[[str], None]
+) -> TrainedPart:
+    """Score a part that the models have not seen."""
+    scores: dict[str, float] = {}
+    hashes: dict[str, str] = {}
+    for view in inspector.views:
+        path = part.pictures[view]
+        data = read_bytes(path)
+        scores[view] = inspector.score_view(view, decode_picture(data, name=str(path)), name=str(path)).score
+        hashes[view] = sha256_of(data)
+        picture_done("set the threshold")
+    statistic = part_statistic(scores.values(), k=inspector.info.config.vote.k)
+    return TrainedPart(part_id=part.part_id, use=use, sha256=hashes, held_out_statistic=statistic)
+
+
+def _threshold(
+    config: DetectionConfig,
+    *,
+    trained: tuple[TrainedPart, ...],
+    calibrated: tuple[TrainedPart, ...],
+    anomalous: tuple[TrainedPart, ...],
+) -> tuple[float, Guarantee | None]:
+    """Set the threshold by the configured method, with what is guaranteed about it."""
+    method, alpha = config.threshold.method, config.threshold.alpha
+    held_out = [_statistic(part) for part in trained if part.held_out_statistic is not None]
+    found = [_statistic(part) for part in anomalous]
+    if method == "split_conformal":
+        threshold = split_conformal_threshold([_statistic(part) for part in calibrated], alpha=alpha)
+        return threshold, Guarantee(event="a good part is rejected", bound=alpha, parts=len(calibrated))
+    if method == "cross_conformal":
+        threshold = cross_conformal_threshold(held_out, alpha=alpha)
+        return threshold, Guarantee(event="a good part is rejected", bound=alpha, parts=len(held_out))
+    if method == "swept_grid":
+        threshold = swept_threshold(found, step=config.threshold.grid_step)
+        bound = 1 / (len(found) + 1)
+        return threshold, Guarantee(event="a defective part is accepted", bound=bound, parts=len(found))
+    if method == "middle_of_means":
+        return middle_of_means(held_out, found), None
+    return held_out_threshold(held_out, alpha=alpha), None
+
+
+def _statistic(part: TrainedPart) -> float:
+    assert part.held_out_statistic is not None
+    return part.held_out_statistic
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +12,13 @@ from cell.commands.console import out as screen
 from cell.commands.console import progress, require_writable
 from cell.config import check, load_detection
 from detection import Inspector, ModelConfig, read_dataset
-from detection.description import DESCRIPTION_FILE
+from detection.description import DESCRIPTION_FILE, PartUse
+
+_BESIDES: Mapping[PartUse, str] = {
+    "trimmed": "left out as the most unlike the others",
+    "calibration": "held back to set the threshold",
+    "defective": "declared defective and used to set the threshold",
+}
 
 
 def run_train(
@@ -39,11 +46,20 @@ def run_train(
             progress=lambda doing, done, total: report(done, doing, total),
         )
     inspector.save(out)
-    parts = len(inspector.info.trained_with)
+    info = inspector.info
+    uses = Counter(part.use for part in info.trained_with)
     screen.print(
-        f"{len(inspector.views)} models from {parts} good parts in {perf_counter() - start:.0f} s, "
+        f"{len(inspector.views)} models from {uses['training']} good parts in {perf_counter() - start:.0f} s, "
         f"threshold {inspector.threshold:.2f}: {out}"
     )
-    if inspector.threshold == 0:
+    for use, said in _BESIDES.items():
+        if uses[use]:
+            parts = ", ".join(part.part_id for part in info.trained_with if part.use == use)
+            screen.print(f"{uses[use]} {said}: {parts}")
+    if info.guarantee is not None:
+        screen.print(f"guaranteed: {info.guarantee}")
+    elif inspector.threshold == 0:
         screen.print("two parts are too few to hold one out: every part will be rejected; train with more")
+    else:
+        screen.print(f"the threshold is an estimate, by {info.config.threshold.method}: nothing is guaranteed")
     return inspector
