@@ -12,13 +12,7 @@ from cell.commands.console import out as screen
 from cell.commands.console import progress, require_writable
 from cell.config import check, load_detection
 from detection import Inspector, ModelConfig, read_dataset
-from detection.description import DESCRIPTION_FILE, PartUse
-
-_BESIDES: Mapping[PartUse, str] = {
-    "trimmed": "left out as the most unlike the others",
-    "calibration": "held back to set the threshold",
-    "defective": "declared defective and used to set the threshold",
-}
+from detection.description import DESCRIPTION_FILE
 
 
 def run_train(
@@ -52,10 +46,13 @@ def run_train(
         f"{len(inspector.views)} models from {uses['training']} good parts in {perf_counter() - start:.0f} s, "
         f"threshold {inspector.threshold:.2f}: {out}"
     )
-    for use, said in _BESIDES.items():
-        if uses[use]:
-            parts = ", ".join(part.part_id for part in info.trained_with if part.use == use)
-            screen.print(f"{uses[use]} {said}: {parts}")
+    if uses["trimmed"]:
+        names = ", ".join(part.part_id for part in info.trained_with if part.use == "trimmed")
+        screen.print(f"{uses['trimmed']} more left out as the most unlike the others: {names}")
+    if uses["calibration"]:
+        screen.print(f"{uses['calibration']} more were held back to set the threshold")
+    if uses["defective"]:
+        screen.print(f"{uses['defective']} that are declared defective set the threshold")
     if info.guarantee is not None:
         screen.print(f"guaranteed: {info.guarantee}")
     elif inspector.threshold == 0:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ def test_middle_of_means() -> None:
         middle_of_means([1.0], [])
 
 
+@settings(deadline=None)
 @given(anomalous=st.lists(st.floats(0, 1000), min_size=1, max_size=30), step=st.sampled_from([0.0, 0.1, 0.25, 1.0]))
 def test_a_sweep_ends_at_the_highest_threshold_that_finds_all(anomalous: list[float], step: float) -> None:
     threshold = swept_threshold(anomalous, step=step)
@@ -46,6 +47,7 @@ def test_the_papers_grid() -> None:
         swept_threshold([], step=1.0)
 
 
+@settings(deadline=None)
 @given(statistics=st.lists(st.floats(0, 1000), min_size=1, max_size=60), alpha=alphas)
 def test_the_threshold_lets_the_ranked_part_pass(statistics: list[float], alpha: float) -> None:
     count = len(statistics)
@@ -67,12 +69,14 @@ def test_without_parts_everything_is_anomalous() -> None:
     assert reaches(0.0, held_out_threshold([], alpha=0.05))
 
 
+@settings(deadline=None)
 @given(statistics=tied, new=st.integers(0, 13).map(float), alpha=alphas)
 def test_split_conformal_rejects_where_the_p_value_does(statistics: list[float], new: float, alpha: float) -> None:
     p_value = Fraction(1 + sum(value >= new for value in statistics), len(statistics) + 1)
     assert reaches(new, split_conformal_threshold(statistics, alpha=alpha)) == (p_value <= Fraction(str(alpha)))
 
 
+@settings(deadline=None)
 @given(statistics=tied, alpha=alphas)
 def test_at_most_alpha_of_exchangeable_parts_is_rejected(statistics: list[float], alpha: float) -> None:
     # Each of the parts in turn is the new one: that is the guarantee, counted out, ties included.
@@ -85,6 +89,7 @@ def test_at_most_alpha_of_exchangeable_parts_is_rejected(statistics: list[float]
 
 
 @pytest.mark.parametrize("method", [held_out_threshold, split_conformal_threshold, cross_conformal_threshold])
+@settings(deadline=None)
 @given(data=st.data(), statistics=tied)
 def test_the_order_of_parts_does_not_matter_and_a_larger_alpha_rejects_more(
     method: Callable[..., float], data: st.DataObject, statistics: list[float]
@@ -158,6 +163,7 @@ def left_out_statistics(features: Float64) -> list[float]:
     ]
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1), count=st.integers(3, 12), dimensions=st.integers(1, 5), scale=st.floats(0.01, 100)
 )
@@ -175,6 +181,7 @@ def test_no_model_without_a_part_gives_less_than_the_bound(
         assert (without >= bound - 1e-6 * (1 + np.abs(bound))).all()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), alpha=st.sampled_from([0.1, 0.2, 0.3]))
 def test_what_cross_conformal_rejects_is_odd_to_every_model_that_left_a_part_out(seed: int, alpha: float) -> None:
     rng = np.random.default_rng(seed)
