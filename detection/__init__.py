@@ -30,10 +30,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
-    from detection.calibration import held_out_threshold, middle_of_means
+    from detection.calibration import (
+        cross_conformal_threshold,
+        held_out_threshold,
+        middle_of_means,
+        split_conformal_threshold,
+        swept_threshold,
+    )
     from detection.config import DetectionConfig, ModelConfig
     from detection.datasets import Dataset, Part, read_dataset
-    from detection.description import Decision, InspectorInfo
+    from detection.description import Decision, Guarantee, InspectorInfo
     from detection.errors import (
         DatasetError,
         DecisionError,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from detection.locations import Location, locate
     from detection.padim import PaDiM
     from detection.pictures import read_picture
+    from detection.training import train
 
 # A process that only reads configuration or talks to the robot must not pay for loading the network's libraries.
 _HOME = {
@@ -57,6 +64,7 @@ _HOME = {
     "DetectionConfig": "config",
     "DetectionError": "errors",
     "Evaluation": "evaluation",
+    "Guarantee": "description",
     "Inspector": "inspector",
     "InspectorInfo": "description",
     "Location": "locations",
@@ -67,6 +75,7 @@ _HOME = {
     "PictureError": "errors",
     "ViewScore": "inspector",
     "WeightsError": "errors",
+    "cross_conformal_threshold": "calibration",
     "evaluate": "evaluation",
     "evaluation_parts": "evaluation",
     "held_out_threshold": "calibration",
@@ -74,6 +83,9 @@ _HOME = {
     "middle_of_means": "calibration",
     "read_dataset": "datasets",
     "read_picture": "pictures",
+    "train": "training",
+    "split_conformal_threshold": "calibration",
+    "swept_threshold": "calibration",
 }
 
 
@@ -91,6 +103,7 @@ __all__ = [
     "DetectionConfig",
     "DetectionError",
     "Evaluation",
+    "Guarantee",
     "Inspector",
     "InspectorInfo",
     "Location",
@@ -101,6 +114,7 @@ __all__ = [
     "PictureError",
     "ViewScore",
     "WeightsError",
+    "cross_conformal_threshold",
     "evaluate",
     "evaluation_parts",
     "held_out_threshold",
@@ -108,4 +122,7 @@ __all__ = [
     "middle_of_means",
     "read_dataset",
     "read_picture",
+    "split_conformal_threshold",
+    "swept_threshold",
+    "train",
 ]

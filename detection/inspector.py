@@ -2,26 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.backbones import pretrained
-from detection.calibration import held_out_threshold
-from detection.config import DetectionConfig, ModelConfig
-from detection.datasets import Dataset
-from detection.decisions import image_score, part_statistic
-from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
+from detection.backbones import Backbone
+from detection.decisions import image_score
+from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, ModelError, PictureError
 from detection.heatmap import pixels_of, positions_of
-from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, read_backbone, resolved, write_backbone
+from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Geometry, Mask, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
-from detection.training import TrainingPictures, fit_with_held_out_scores
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -137,102 +131,6 @@ class Inspector:
         """Vote; see `InspectorInfo.decide`."""
         return self.info.decide(scores)
 
-    @classmethod
-    def train(
-        cls,
-        dataset: Dataset,
-        *,
-        config: DetectionConfig,
-        model: ModelConfig,
-        weights: Path | None = None,
-        train_parts: int | None = None,
-        progress: Progress | None = None,
-    ) -> "Inspector":
-        """Train a model for each view, one after the other, and set the threshold.
-
-        Parameters
-        ----------
-        dataset : Dataset
-            With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
-        config : DetectionConfig
-            From frame to verdict. `vote.k` is lowered to the number of views where that is less.
-        model : ModelConfig
-            Of each view's model.
-        weights : Path, optional
-            The backbone's weights instead of the pretrained ones.
-        train_parts : int, optional
-            Use only the first so many good parts.
-        progress : callable, optional
-            Told what is being done.
-
-        Returns
-        -------
-        Inspector
-            Trained; not yet saved.
-
-        Raises
-        ------
-        DetectionError
-            When the dataset, a picture, the weights or the configuration do not do.
-        """
-        parts = dataset.training_parts(limit=train_parts)
-        config = _fitting(config, dataset)
-        model = resolved(model)
-        backbone = pretrained(model.backbone, weights=weights, arithmetic=arithmetic_of(model))
-        models: dict[str, PaDiM] = {}
-        shapes: dict[str, tuple[int, int] | None] = {}
-        view_scores: list[dict[str, float]] = [{} for _ in parts]
-        hashes: list[dict[str, str]] = [{} for _ in parts]
-        done = 0
-
-        def picture_read(view: str) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(f"train view {view}", done, len(parts) * len(dataset.views))
-
-        for view in dataset.views:
-            pictures = TrainingPictures(
-                [part.pictures[view] for part in parts],
-                config=config,
-                model=model,
-                backbone=backbone,
-                bottom_share=dataset.bottom_share,
-                picture_width_mm=dataset.picture_width_mm,
-                any_size=dataset.whole_pictures,
-                picture_read=partial(picture_read, view),
-            )
-            gaussians, scores = fit_with_held_out_scores(pictures, config=model, sigma=config.score.smoothing_sigma)
-            models[view] = PaDiM.assemble(
-                model,
-                backbone=backbone,
-                gaussians=gaussians,
-                smoothing_sigma=config.score.smoothing_sigma,
-                channels=pictures.channels,
-            )
-            shapes[view] = None if dataset.whole_pictures else pictures.frame_shape
-            for i, score in enumerate(scores):
-                view_scores[i][view] = score
-            for i, digest in enumerate(pictures.hashes):
-                hashes[i][view] = digest
-        statistics = [part_statistic(scores.values(), k=config.vote.k) for scores in view_scores if scores]
-        info = InspectorInfo(
-            config=config,
-            backbone=model.backbone,
-            network=arithmetic_of(model),
-            frame_shapes=shapes,
-            threshold=held_out_threshold(statistics, alpha=config.threshold.alpha),
-            bottom_share=dataset.bottom_share,
-            picture_width_mm=dataset.picture_width_mm,
-            made_for=dict(dataset.made_for),
-            files={},
-            trained_with=tuple(
-                TrainedPart(part_id=part.part_id, sha256=digests, held_out_statistic=statistic)
-                for part, digests, statistic in zip_longest(parts, hashes, statistics)
-            ),
-        )
-        return cls(info, models)
-
     def save(self, folder: str | Path) -> None:
         """Write `inspector.json`, the backbone once, and `views/<view>/` with each view's model.
 
@@ -249,10 +147,8 @@ class Inspector:
         with new_folder(Path(folder), marker=DESCRIPTION_FILE) as target:
             write_backbone(target / BACKBONE_FILE, next(iter(self.models.values())).backbone)
             for view, model in self.models.items():
-                place = target / "views" / view
-                place.mkdir(parents=True)
-                model.write_gaussians(place, model.gaussians)
-            write_json(target / DESCRIPTION_FILE, self.info.model_copy(update={"files": _hashes(target)}))
+                write_view(target, view, model)
+            write_description(target, self.info)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = False) -> "Inspector":
@@ -286,20 +182,28 @@ class Inspector:
                         f"{place / name}: is not what was saved with this model; copy or train the model again"
                     )
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone, arithmetic=info.network)
-        models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
+        models = {view: read_view(place, view, backbone) for view in info.frame_shapes}
         return cls(info, models)
+
+
+def write_view(folder: Path, view: str, model: PaDiM) -> None:
+    """Write one view's model into a folder that is to become an inspector's."""
+    place = folder / "views" / view
+    place.mkdir(parents=True)
+    model.write_gaussians(place, model.gaussians)
+
+
+def read_view(folder: Path, view: str, backbone: Backbone) -> PaDiM:
+    """Read what `write_view` wrote; tensors are mapped, not read."""
+    return PaDiM.read_gaussians(folder / "views" / view, backbone)
+
+
+def write_description(folder: Path, info: InspectorInfo) -> None:
+    """Write what makes a folder with backbone and views an inspector's: the description, with all files' hashes."""
+    write_json(folder / DESCRIPTION_FILE, info.model_copy(update={"files": _hashes(folder)}))
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a model but its description, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / DESCRIPTION_FILE)
     return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files}
-
-
-def _fitting(config: DetectionConfig, dataset: Dataset) -> DetectionConfig:
-    """Adapt to what the dataset can give: no crop of whole pictures, not more votes than views."""
-    vote = config.vote.model_copy(update={"k": min(config.vote.k, len(dataset.views))})
-    preprocess = config.preprocess
-    if dataset.whole_pictures:
-        preprocess = preprocess.model_copy(update={"crop": "none"})
-    return config.model_copy(update={"vote": vote, "preprocess": preprocess})

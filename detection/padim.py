@@ -383,6 +383,12 @@ def no_moments(config: ModelConfig) -> Moments:
     return Moments.empty(positions=positions, dimensions=dimensions)
 
 
+def moments_bytes(config: ModelConfig) -> int:
+    """Return about how much memory a model's moments take."""
+    positions, dimensions = _grid_shape(config)
+    return 4 * positions * packed_length(dimensions)
+
+
 def write_backbone(path: Path, backbone: Backbone) -> None:
     """Write the truncated network's weights as safetensors."""
     state = {name: tensor.contiguous() for name, tensor in backbone.trunk.state_dict().items()}

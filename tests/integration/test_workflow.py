@@ -19,7 +19,7 @@ from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, Mode
 from cell.records import Records
 from cell.report import Run, read_truth, summary, write_report
 from cell.setup import Order
-from detection import DetectionConfig, DetectionError, Inspector, ModelConfig, evaluate, read_dataset
+from detection import DetectionConfig, DetectionError, Inspector, ModelConfig, evaluate, read_dataset, train
 
 
 def alone(order: Order) -> Order:
@@ -43,7 +43,7 @@ def dataset(order_of, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(dataset, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
-    Inspector.train(read_dataset(dataset), config=DetectionConfig(), model=ModelConfig()).save(out)
+    train(read_dataset(dataset), out, config=DetectionConfig(), model=ModelConfig())
     return out
 
 

@@ -17,6 +17,7 @@ from detection import (
     evaluate,
     evaluation_parts,
     read_dataset,
+    train,
 )
 from detection.pictures import read_mask, read_picture
 
@@ -129,7 +130,7 @@ def test_nothing_left_to_evaluate_is_an_error(
     small_model: ModelConfig,
 ) -> None:
     few = read_dataset(collected(tmp_path / "few", good=3, defective=0))
-    trained = Inspector.train(few, config=small_config, model=small_model)
+    trained = train(few, config=small_config, model=small_model)
     with pytest.raises(DatasetError, match="no labelled part that the model has not seen"):
         evaluate(few, trained)
 
@@ -142,7 +143,7 @@ def test_other_views_are_refused(inspector: Inspector, tmp_path: Path, mvtec: Wr
 @pytest.mark.parametrize("masks", [True, False])
 def test_photographs_in_the_mvtec_layout(tmp_path: Path, mvtec: Write, small_model: ModelConfig, masks: bool) -> None:
     dataset = read_dataset(mvtec(tmp_path / "nut", train=6, masks=masks))
-    inspector = Inspector.train(dataset, config=DetectionConfig(), model=small_model)
+    inspector = train(dataset, config=DetectionConfig(), model=small_model)
     told: list[int] = []
     result = evaluate(dataset, inspector, progress=lambda _what, done, _total: told.append(done))
     assert told == [1, 2, 3, 4]

@@ -18,10 +18,11 @@ from detection import (
     ModelError,
     PictureError,
     read_dataset,
+    train,
 )
 from detection.backbones import Backbone
-from detection.calibration import held_out_threshold
-from detection.config import ScoreConfig
+from detection.calibration import cross_conformal_threshold, held_out_threshold, split_conformal_threshold
+from detection.config import ScoreConfig, ThresholdConfig, TrainingConfig
 from detection.decisions import part_statistic
 from detection.padim import PaDiM
 from detection.pictures import read_picture
@@ -122,6 +123,7 @@ def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
     recorded = [part.held_out_statistic for part in inspector.info.trained_with]
     np.testing.assert_allclose(recorded, statistics, rtol=1e-3)
     assert inspector.threshold == held_out_threshold(recorded, alpha=0.05)
+    assert inspector.info.guarantee is None
 
 
 def test_the_training_record_names_parts_and_pictures(inspector: Inspector, dataset: Dataset) -> None:
@@ -134,7 +136,7 @@ def test_the_training_record_names_parts_and_pictures(inspector: Inspector, data
 
 def test_progress_is_told_to_the_end(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> None:
     told: list[tuple[str, int, int]] = []
-    Inspector.train(
+    train(
         dataset,
         config=small_config,
         model=small_model,
@@ -163,7 +165,7 @@ def test_training_twice_gives_identical_files(
     tmp_path: Path,
 ) -> None:
     inspector.save(tmp_path / "first")
-    Inspector.train(dataset, config=small_config, model=small_model, train_parts=7).save(tmp_path / "second")
+    train(dataset, tmp_path / "second", config=small_config, model=small_model, train_parts=7)
     for path in (tmp_path / "first").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
 
@@ -194,7 +196,7 @@ def test_pictures_of_different_sizes_are_refused(
     path = changed.parts[2].pictures["back"]
     cv2.imwrite(str(path), cv2.resize(ring(seed=0), (200, 150)))
     with pytest.raises(DatasetError, match=path.name):
-        Inspector.train(changed, config=small_config, model=small_model)
+        train(changed, config=small_config, model=small_model)
 
 
 def test_a_truncated_training_picture_is_named(
@@ -204,20 +206,20 @@ def test_a_truncated_training_picture_is_named(
     path = read_dataset(tmp_path / "copy").parts[2].pictures["back"]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(PictureError, match=path.name):
-        Inspector.train(read_dataset(tmp_path / "copy"), config=small_config, model=small_model)
+        train(read_dataset(tmp_path / "copy"), config=small_config, model=small_model)
 
 
 def test_fewer_than_two_parts_are_refused(
     dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
 ) -> None:
     with pytest.raises(DatasetError, match="at least 2"):
-        Inspector.train(dataset, config=small_config, model=small_model, train_parts=1)
+        train(dataset, config=small_config, model=small_model, train_parts=1)
 
 
 def test_two_parts_train_models_that_accept_nothing(
     dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
 ) -> None:
-    Inspector.train(dataset, config=small_config, model=small_model, train_parts=2).save(tmp_path / "m")
+    train(dataset, config=small_config, model=small_model, train_parts=2).save(tmp_path / "m")
     inspector = Inspector.load(tmp_path / "m")
     assert [part.held_out_statistic for part in inspector.info.trained_with] == [None, None]
     assert inspector.decide({view: 0.0 for view in inspector.views}).anomalous
@@ -226,10 +228,152 @@ def test_two_parts_train_models_that_accept_nothing(
 def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_model: ModelConfig, ring: Ring) -> None:
     folder = mvtec(tmp_path / "nut")
     cv2.imwrite(str(folder / "train/good/000.png"), cv2.resize(ring(seed=0), (180, 150)))
-    inspector = Inspector.train(read_dataset(folder), config=DetectionConfig(), model=small_model)
+    inspector = train(read_dataset(folder), config=DetectionConfig(), model=small_model)
     config = inspector.info.config
     assert (config.preprocess.crop, config.vote.k, inspector.views) == ("none", 1, ("view",))
     assert inspector.score_view("view", ring(seed=3)).geometry.box.width == 160
     with pytest.raises(DecisionError, match="millimetres"):
         cluster = DetectionConfig(score=ScoreConfig(method="cluster"))
-        Inspector.train(read_dataset(folder), config=cluster, model=small_model)
+        train(read_dataset(folder), config=cluster, model=small_model)
+
+
+def statistics_by_use(inspector: Inspector, use: str) -> dict[str, float | None]:
+    return {part.part_id: part.held_out_statistic for part in inspector.info.trained_with if part.use == use}
+
+
+def with_threshold(config: DetectionConfig, **threshold: object) -> DetectionConfig:
+    return config.model_copy(update={"threshold": ThresholdConfig.model_validate(threshold)})
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> Inspector:
+    config = with_threshold(small_config, method="split_conformal", alpha=0.25)
+    return train(dataset, config=config, model=small_model)
+
+
+def test_split_conformal_scores_parts_that_the_models_have_not_seen(
+    split: Inspector, dataset: Dataset, tmp_path: Path
+) -> None:
+    calibration = statistics_by_use(split, "calibration")
+    assert len(calibration) == 4 and len(statistics_by_use(split, "training")) == 6
+    assert all(model.gaussians.pictures == 6 for model in split.models.values())
+    for number, part in enumerate(dataset.parts[:10]):
+        if part.part_id in calibration:
+            scores = part_scores(split, dataset, number)
+            assert calibration[part.part_id] == part_statistic(scores.values(), k=2)
+    values = [value for value in calibration.values() if value is not None]
+    assert split.threshold == split_conformal_threshold(values, alpha=0.25)
+    assert str(split.info.guarantee).startswith("P(a good part is rejected) ≤ 0.25 over the draw of the 4 parts")
+    split.save(tmp_path / "model")
+    assert Inspector.load(tmp_path / "model").info.guarantee == split.info.guarantee
+
+
+def test_the_seed_draws_the_parts_that_are_held_back(
+    split: Inspector, dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    other = train(dataset, config=split.info.config, model=small_model.model_copy(update={"seed": 4}))
+    assert statistics_by_use(other, "calibration").keys() != statistics_by_use(split, "calibration").keys()
+
+
+def test_trimming_never_touches_the_parts_held_back(
+    split: Inspector, dataset: Dataset, small_model: ModelConfig
+) -> None:
+    config = split.info.config.model_copy(update={"training": TrainingConfig(trim=0.1)})
+    trimmed = train(dataset, config=config, model=small_model)
+    assert statistics_by_use(trimmed, "calibration").keys() == statistics_by_use(split, "calibration").keys()
+    assert len(statistics_by_use(trimmed, "trimmed")) == 1 and len(statistics_by_use(trimmed, "training")) == 5
+
+
+def test_cross_conformal_raises_the_held_out_threshold(
+    inspector: Inspector, dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    config = with_threshold(small_config, method="cross_conformal", alpha=0.2)
+    cross = train(dataset, config=config, model=small_model, train_parts=7)
+    statistics = [part.held_out_statistic or 0.0 for part in cross.info.trained_with]
+    assert statistics == [part.held_out_statistic for part in inspector.info.trained_with]
+    assert cross.threshold == cross_conformal_threshold(statistics, alpha=0.2)
+    assert cross.info.guarantee is not None and cross.info.guarantee.parts == 7
+
+
+@pytest.mark.parametrize(
+    "threshold, message",
+    [
+        ({"method": "split_conformal"}, "needs 19 good parts held back .* 10 are there, .* holds back 4"),
+        ({"method": "split_conformal", "alpha": 0.5, "calibration_share": 0.9}, "at least 2 to train with"),
+        ({"method": "cross_conformal"}, "needs 19 good parts, 10 are there"),
+        ({"method": "middle_of_means"}, "no part is declared defective"),
+        ({"method": "swept_grid"}, "no part is declared defective"),
+    ],
+)
+def test_a_method_without_the_parts_it_needs_is_refused(
+    dataset: Dataset,
+    small_config: DetectionConfig,
+    small_model: ModelConfig,
+    threshold: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        train(dataset, config=with_threshold(small_config, **threshold), model=small_model)
+
+
+def test_cross_conformal_is_refused_where_rounding_would_break_it(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    config = with_threshold(small_config, method="cross_conformal", alpha=0.2)
+    with pytest.raises(ModelError, match="float32"):
+        train(dataset, config=config, model=small_model.model_copy(update={"precision": "bfloat16"}))
+
+
+@pytest.fixture(scope="module")
+def declared(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The three defective parts are declared so."""
+    folder = tmp_path_factory.mktemp("declared") / "rings"
+    shutil.copytree(dataset.folder, folder)
+    table = (folder / "parts.csv").read_text()
+    (folder / "parts.csv").write_text(table.replace(",,12.5", ",defective,12.5"))
+    return read_dataset(folder)
+
+
+@pytest.mark.parametrize("threshold", [{"method": "middle_of_means"}, {"method": "swept_grid", "grid_step": 0}])
+def test_defective_parts_set_the_threshold_against_held_out_good_ones(
+    inspector: Inspector,
+    declared: Dataset,
+    small_config: DetectionConfig,
+    small_model: ModelConfig,
+    threshold: dict[str, object],
+) -> None:
+    trained = train(declared, config=with_threshold(small_config, **threshold), model=small_model, train_parts=7)
+    good, bad = statistics_by_use(trained, "training"), statistics_by_use(trained, "defective")
+    assert good == statistics_by_use(inspector, "training")
+    assert list(bad) == [part.part_id for part in declared.parts[10:]]
+    highest_good, lowest_bad = (f(v for v in x.values() if v is not None) for f, x in ((max, good), (min, bad)))
+    assert highest_good < trained.threshold <= lowest_bad
+    if threshold["method"] == "swept_grid":
+        assert trained.threshold == lowest_bad
+        assert str(trained.info.guarantee).startswith("P(a defective part is accepted) ≤ 0.25")
+    else:
+        assert trained.info.guarantee is None
+
+
+def test_a_bad_part_among_the_good_ones_is_trimmed(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rings"
+    shutil.copytree(dataset.folder, folder)
+    table = (folder / "parts.csv").read_text()
+    (folder / "parts.csv").write_text(table.replace("part-0010,lot,1,10,,", "part-0010,lot,1,10,good,"))
+    bad_among_good = read_dataset(folder)
+    config = small_config.model_copy(update={"training": TrainingConfig(trim=0.05)})
+    told: list[tuple[str, int, int]] = []
+    trimmed = train(bad_among_good, config=config, model=small_model, progress=lambda *step: told.append(step))
+    assert [done for _, done, _ in told] == list(range(1, 64)) and {total for *_, total in told} == {63}
+    assert list(statistics_by_use(trimmed, "trimmed")) == ["part-0010"]
+    clean = train(dataset, config=small_config, model=small_model)
+    assert statistics_by_use(trimmed, "training") == statistics_by_use(clean, "training")
+    assert trimmed.threshold == clean.threshold and part_scores(trimmed, dataset, 11) == part_scores(clean, dataset, 11)
+
+
+def test_trimming_needs_statistics(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> None:
+    config = small_config.model_copy(update={"training": TrainingConfig(trim=0.5)})
+    with pytest.raises(ModelError, match="trim leaves"):
+        train(dataset, config=config, model=small_model, train_parts=2)
