@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -235,7 +234,8 @@ def _anomalib(folder: Path, resolution: int, weights: Path) -> tuple[_Fit, _Load
 
 
 def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # Of this process alone: getrusage would count the process that started it.
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e6
 
 
 def _arguments() -> Iterator[Any]:
