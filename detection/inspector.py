@@ -1,7 +1,7 @@
 """A model for each view, one threshold, one verdict on the part."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -17,13 +17,15 @@ from detection.decisions import image_score, part_statistic
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo, TrainedPart
 from detection.errors import DecisionError, ModelError, PictureError
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
-from detection.pictures import Image
-from detection.preprocess import Geometry, Mask, prepare
+from detection.pictures import Image, read_picture
+from detection.preprocess import Geometry, Mask, Reference, make_reference, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
 from detection.training import TrainingPictures, fit_with_held_out_scores
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
+
+_REFERENCE_FILE = "reference.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class ViewScore:
         Pixels that counted.
     geometry : Geometry
         Where in the frame the heatmap lies.
+    quality : float or None
+        How well the picture agrees with the view's reference, 1 at best; None without registration.
     """
 
     view: str
@@ -49,6 +53,7 @@ class ViewScore:
     heatmap: NDArray[np.float32]
     valid: Mask
     geometry: Geometry
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,13 @@ class Inspector:
         Configuration, threshold, training record and what it was made for.
     models : mapping
         View → trained model; they share one backbone.
+    references : mapping
+        View → what its pictures are registered to; empty without registration.
     """
 
     info: InspectorInfo
     models: Mapping[str, PaDiM]
+    references: Mapping[str, Reference] = field(default_factory=dict)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -100,7 +108,7 @@ class Inspector:
         DecisionError
             When there is no model of this view.
         PictureError
-            When the picture is unusable or of another size, or no pixel is valid.
+            When the picture is unusable or of another size, cannot be registered, or no pixel is valid.
         """
         if view not in self.models:
             raise DecisionError(f"view {view!r}: the model has {', '.join(self.views)}; use the model of this part")
@@ -118,6 +126,7 @@ class Inspector:
             config=config.preprocess,
             bottom_share=self.info.bottom_share,
             mask=mask,
+            reference=self.references.get(view),
             name=called,
         )
         heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma)
@@ -128,7 +137,7 @@ class Inspector:
             picture_width_mm=self.info.picture_width_mm,
             name=called,
         )
-        return ViewScore(view, score, heatmap, prepared.valid, prepared.geometry)
+        return ViewScore(view, score, heatmap, prepared.valid, prepared.geometry, prepared.quality)
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
         """Vote; see `InspectorInfo.decide`."""
@@ -150,7 +159,8 @@ class Inspector:
         Parameters
         ----------
         dataset : Dataset
-            With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
+            With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are not cropped and not
+            registered.
         config : DetectionConfig
             From frame to verdict. `vote.k` is lowered to the number of views where that is less.
         model : ModelConfig
@@ -176,6 +186,7 @@ class Inspector:
         config = _fitting(config, dataset)
         backbone = pretrained(model.backbone, weights=weights)
         models: dict[str, PaDiM] = {}
+        references: dict[str, Reference] = {}
         shapes: dict[str, tuple[int, int] | None] = {}
         view_scores: list[dict[str, float]] = [{} for _ in parts]
         hashes: list[dict[str, str]] = [{} for _ in parts]
@@ -188,6 +199,11 @@ class Inspector:
                 progress(f"train view {view}", done, len(parts) * len(dataset.views))
 
         for view in dataset.views:
+            if config.preprocess.registration != "none":
+                first = parts[0].pictures[view]
+                references[view] = make_reference(
+                    read_picture(first), config=config.preprocess, bottom_share=dataset.bottom_share, name=str(first)
+                )
             pictures = TrainingPictures(
                 [part.pictures[view] for part in parts],
                 config=config,
@@ -196,6 +212,7 @@ class Inspector:
                 bottom_share=dataset.bottom_share,
                 picture_width_mm=dataset.picture_width_mm,
                 any_size=dataset.whole_pictures,
+                reference=references.get(view),
                 picture_read=partial(picture_read, view),
             )
             gaussians, scores = fit_with_held_out_scores(pictures, config=model, sigma=config.score.smoothing_sigma)
@@ -226,7 +243,7 @@ class Inspector:
                 for part, digests, statistic in zip_longest(parts, hashes, statistics)
             ),
         )
-        return cls(info, models)
+        return cls(info, models, references)
 
     def save(self, folder: str | Path) -> None:
         """Write `inspector.json`, the backbone once, and `views/<view>/` with each view's model.
@@ -247,6 +264,8 @@ class Inspector:
                 place = target / "views" / view
                 place.mkdir(parents=True)
                 model.write_gaussians(place, model.gaussians)
+                if view in self.references:
+                    self.references[view].write(place / _REFERENCE_FILE)
             write_json(target / DESCRIPTION_FILE, self.info.model_copy(update={"files": _hashes(target)}))
 
     @classmethod
@@ -282,7 +301,10 @@ class Inspector:
                     )
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone)
         models = {view: PaDiM.read_gaussians(place / "views" / view, backbone) for view in info.frame_shapes}
-        return cls(info, models)
+        references: dict[str, Reference] = {}
+        if info.config.preprocess.registration != "none":
+            references = {view: Reference.read(place / "views" / view / _REFERENCE_FILE) for view in info.views}
+        return cls(info, models, references)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -292,9 +314,9 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _fitting(config: DetectionConfig, dataset: Dataset) -> DetectionConfig:
-    """Adapt to what the dataset can give: no crop of whole pictures, not more votes than views."""
+    """Adapt to what the dataset can give: whole pictures as they are, not more votes than views."""
     vote = config.vote.model_copy(update={"k": min(config.vote.k, len(dataset.views))})
     preprocess = config.preprocess
     if dataset.whole_pictures:
-        preprocess = preprocess.model_copy(update={"crop": "none"})
+        preprocess = preprocess.model_copy(update={"crop": "none", "registration": "none"})
     return config.model_copy(update={"vote": vote, "preprocess": preprocess})
