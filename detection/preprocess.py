@@ -145,7 +145,7 @@ class Geometry:
             marked = self._moved_square(
                 mask.view(np.uint8) * np.uint8(255), way=cv2.INTER_LINEAR, edge=cv2.BORDER_CONSTANT, value=white
             )
-        square = (marked > 0).astype(np.float32)
+        square = marked.astype(np.float32)
         way = cv2.INTER_NEAREST_EXACT if self.side < self.resolution else cv2.INTER_AREA
         grid: Mask = cv2.resize(square, (self.resolution, self.resolution), interpolation=way) > 0
         return grid
