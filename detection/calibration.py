@@ -130,48 +130,50 @@ def split_conformal_threshold(statistics: Sequence[float], *, alpha: float) -> f
     return _just_above(_ranked(statistics, _rank(count, alpha)))
 
 
-def cross_conformal_threshold(statistics: Sequence[float], *, alpha: float) -> float:
+def cross_conformal_threshold(statistics: Sequence[float], *, trained_with: int, alpha: float) -> float:
     """Threshold from all training parts, each scored by models of all the others.
 
     Parameters
     ----------
     statistics : sequence of float
-        Leave-one-out statistics of all n ≥ 3 training parts, as `detection.gaussian.leave_one_out` gives them.
+        Leave-one-out statistics of m training parts, as `detection.gaussian.leave_one_out` gives them.
+    trained_with : int
+        Number of training parts n ≥ 3. m is less where some of them, apart from the others from the start, shaped
+        more than mean and covariance: the part whose pictures are the references does.
     alpha : float
         Largest probability with which a good part may be rejected.
 
     Returns
     -------
     float
-        T just above q·√((n − 1)/(n − 2)) + 1/√n with q the ⌈(1 − alpha)(n + 1)⌉-th smallest statistic.
+        T just above q·√((n − 1)/(n − 2)) + 1/√n with q the ⌈(1 − alpha)(m + 1)⌉-th smallest statistic.
 
     Raises
     ------
     ModelError
-        When alpha < 1/(n + 1), or with fewer than 3 parts.
+        When alpha < 1/(m + 1), or with fewer than 3 training parts.
 
     Notes
     -----
-    P(a new good part's statistic by the models of all n parts ≥ T) ≤ alpha, if the n + 1 parts are exchangeable.
+    P(a new good part's statistic by the models of all n parts ≥ T) ≤ alpha, if the m + 1 parts are exchangeable.
 
-    A new part whose statistic s reaches T would exceed q by each of the n leave-one-out models too: at every position
+    A new part whose statistic s reaches T would exceed q by each of the m leave-one-out models too: at every position
     such a model's distance is d₋ᵢ ≥ √((n − 2)/(n − 1))·(d − 1/√n) with d the final model's. With deviations η of the
     new picture and δ of the left-out one from the mean of all, A = C/(n − 2) + εI, t = ηᵀA⁻¹δ and
     c = n/((n − 1)(n − 2)), the leave-one-out covariance is A − cδδᵀ, and yᵀM⁻¹y ≥ 2wᵀy − wᵀMw for any w; w = A⁻¹η gives
     d₋ᵢ² ≥ ηᵀA⁻¹η + 2t/(n − 1) + ct² ≥ ηᵀA⁻¹η − (n − 2)/(n(n − 1)), and A is at most (n − 1)/(n − 2) times the
     final covariance. Smoothing, image score and vote are monotone and keep the bound's shift and scale. Rejecting
-    only what exceeds q by all n models is the jackknife-minmax rule, whose probability of error is ≤ alpha (Barber,
+    only what exceeds q by all m models is the jackknife-minmax rule, whose probability of error is ≤ alpha (Barber,
     Candès, Ramdas, Tibshirani, *Predictive inference with the jackknife+*, 2021).
     """
-    count = len(statistics)
-    needed = max(3, calibration_parts_needed(alpha))
-    if count < needed:
+    count, needed = len(statistics), calibration_parts_needed(alpha)
+    if count < needed or trained_with < 3:
         raise ModelError(
-            f"alpha = {alpha:g} needs {needed} training parts, {count} are there; collect more, or choose a larger "
-            "alpha"
+            f"alpha = {alpha:g} needs {max(3, needed)} training parts, {count} are there; collect more, or choose a "
+            "larger alpha"
         )
     ranked = _ranked(statistics, _rank(count, alpha))
-    return _just_above(ranked * math.sqrt((count - 1) / (count - 2)) + 1 / math.sqrt(count))
+    return _just_above(ranked * math.sqrt((trained_with - 1) / (trained_with - 2)) + 1 / math.sqrt(trained_with))
 
 
 def calibration_parts_needed(alpha: float) -> int:

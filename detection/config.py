@@ -32,6 +32,17 @@ class PreprocessConfig(_Config):
     pad_value: int = Field(
         default=0, ge=0, le=255, description="Brightness that pads the shorter side to a square, 0 to 255."
     )
+    registration: Literal["ecc", "none"] = Field(
+        default="ecc",
+        description="Lay the crop where the part is, by correlation with the view's first training picture, or crop "
+        "each picture for itself.",
+    )
+    registration_quality: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Correlation with the reference below which a picture is refused.",
+    )
 
 
 class ScoreConfig(_Config):

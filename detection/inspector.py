@@ -1,7 +1,7 @@
 """A model for each view, one threshold, one verdict on the part."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from detection.errors import DecisionError, ModelError, PictureError
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
-from detection.preprocess import Geometry, Mask, prepare
+from detection.preprocess import Geometry, Mask, Reference, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
+
+_REFERENCE_FILE = "reference.safetensors"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -37,6 +39,8 @@ class ViewScore:
         Pixels that counted.
     geometry : Geometry
         Where in the frame the heatmap lies.
+    quality : float or None
+        How well the picture agrees with the view's reference, 1 at best; None without registration.
     """
 
     view: str
@@ -44,6 +48,7 @@ class ViewScore:
     heatmap: NDArray[np.float32]
     valid: Mask
     geometry: Geometry
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,13 @@ class Inspector:
         Configuration, threshold, training record and what it was made for.
     models : mapping
         View → trained model; they share one backbone.
+    references : mapping
+        View → what its pictures are registered to; empty without registration.
     """
 
     info: InspectorInfo
     models: Mapping[str, PaDiM]
+    references: Mapping[str, Reference] = field(default_factory=dict)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -95,7 +103,7 @@ class Inspector:
         DecisionError
             When there is no model of this view.
         PictureError
-            When the picture is unusable or of another size, or no pixel is valid.
+            When the picture is unusable or of another size, cannot be registered, or no pixel is valid.
         """
         if view not in self.models:
             raise DecisionError(f"view {view!r}: the model has {', '.join(self.views)}; use the model of this part")
@@ -113,6 +121,7 @@ class Inspector:
             config=config.preprocess,
             bottom_share=self.info.bottom_share,
             mask=mask,
+            reference=self.references.get(view),
             name=called,
         )
         masked = None if prepared.masked is None else positions_of(prepared.masked)
@@ -125,7 +134,7 @@ class Inspector:
             picture_width_mm=self.info.picture_width_mm,
             name=called,
         )
-        return ViewScore(view, score, heatmap, valid, prepared.geometry)
+        return ViewScore(view, score, heatmap, valid, prepared.geometry, prepared.quality)
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
         """Vote; see `InspectorInfo.decide`."""
@@ -147,7 +156,7 @@ class Inspector:
         with new_folder(Path(folder), marker=DESCRIPTION_FILE) as target:
             write_backbone(target / BACKBONE_FILE, next(iter(self.models.values())).backbone)
             for view, model in self.models.items():
-                write_view(target, view, model)
+                write_view(target, view, model, self.references.get(view))
             write_description(target, self.info)
 
     @classmethod
@@ -182,19 +191,24 @@ class Inspector:
                         f"{place / name}: is not what was saved with this model; copy or train the model again"
                     )
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone, arithmetic=info.network)
-        models = {view: read_view(place, view, backbone) for view in info.frame_shapes}
-        return cls(info, models)
+        models = {view: read_view(place, view, backbone) for view in info.views}
+        references: dict[str, Reference] = {}
+        if info.config.preprocess.registration != "none":
+            references = {view: Reference.read(place / "views" / view / _REFERENCE_FILE) for view in info.views}
+        return cls(info, models, references)
 
 
-def write_view(folder: Path, view: str, model: PaDiM) -> None:
-    """Write one view's model into a folder that is to become an inspector's."""
+def write_view(folder: Path, view: str, model: PaDiM, reference: Reference | None) -> None:
+    """Write one view's model and reference into a folder that is to become an inspector's."""
     place = folder / "views" / view
     place.mkdir(parents=True)
     model.write_gaussians(place, model.gaussians)
+    if reference is not None:
+        reference.write(place / _REFERENCE_FILE)
 
 
 def read_view(folder: Path, view: str, backbone: Backbone) -> PaDiM:
-    """Read what `write_view` wrote; tensors are mapped, not read."""
+    """Read the model that `write_view` wrote; tensors are mapped, not read."""
     return PaDiM.read_gaussians(folder / "views" / view, backbone)
 
 

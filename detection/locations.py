@@ -60,7 +60,7 @@ def locate(heatmap: Heatmap, valid: Mask, *, threshold: float, geometry: Geometr
     count, labels, stats, _ = cv2.connectedComponentsWithStats(reached.astype(np.uint8), connectivity=8)
     axes = geometry.to_frame([(0, 0), (1, 0), (0, 1)])
     pixel_area = abs(float(np.linalg.det(axes[1:] - axes[0])))
-    kept = geometry.box
+    kept = geometry.kept
     first, last = (kept.left, kept.top), (kept.right - 1, kept.bottom - 1)
     found = []
     for number in range(1, count):

@@ -30,7 +30,8 @@ from detection.description import DESCRIPTION_FILE, Guarantee, InspectorInfo, Pa
 from detection.errors import DatasetError, ModelError
 from detection.inspector import Inspector, Progress, read_view, write_description, write_view
 from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, moments_bytes, resolved, write_backbone
-from detection.pictures import decode_picture, read_bytes
+from detection.pictures import decode_picture, read_bytes, read_picture
+from detection.preprocess import Reference, make_reference
 from detection.storage import new_folder
 from detection.view_training import TrainingPictures, fit_with_held_out_scores
 
@@ -52,7 +53,8 @@ def train(
     Parameters
     ----------
     dataset : Dataset
-        With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are not cropped.
+        With at least 2 good parts. Photographs that are taken as they are (MVTec layout) are neither cropped nor
+        registered.
     folder : Path, optional
         Where to save it: new, empty, or an earlier inspector, which is replaced. Views are written as they are
         trained and mapped from there, so that all of them never have to fit in memory. Without it nothing is saved.
@@ -106,14 +108,14 @@ def train(
         fit = _Fit(dataset, config, model, backbone, picture_done)
         trimmed: tuple[TrainedPart, ...] = ()
         if trim:
-            kept, trimmed = _trim(fit.run(training, None)[2], keep=kept_count)
+            kept, trimmed = _trim(fit.run(training, None).trained, keep=kept_count)
             training = tuple(part for part in training if part.part_id in kept)
-        models, shapes, trained = fit.run(training, target)
+        fitted = fit.run(training, target)
         info = InspectorInfo(
             config=config,
             backbone=model.backbone,
             network=arithmetic_of(model),
-            frame_shapes=shapes,
+            frame_shapes=fitted.frame_shapes,
             threshold=0.0,
             guarantee=None,
             bottom_share=dataset.bottom_share,
@@ -122,11 +124,11 @@ def train(
             files={},
             trained_with=(),
         )
-        score = partial(_score_unseen, Inspector(info, models), picture_done=picture_done)
+        score = partial(_score_unseen, Inspector(info, fitted.models, fitted.references), picture_done=picture_done)
         calibrated = tuple(score(part, use="calibration") for part in held_back)
         anomalous = tuple(score(part, use="defective") for part in defective)
-        threshold, guarantee = _threshold(config, trained=trained, calibrated=calibrated, anomalous=anomalous)
-        record = {part.part_id: part for part in (*trained, *trimmed, *calibrated, *anomalous)}
+        threshold, guarantee = _threshold(config, trained=fitted.trained, calibrated=calibrated, anomalous=anomalous)
+        record = {part.part_id: part for part in (*fitted.trained, *trimmed, *calibrated, *anomalous)}
         info = info.model_copy(
             update={
                 "threshold": threshold,
@@ -137,7 +139,7 @@ def train(
         if target is not None:
             write_backbone(target / BACKBONE_FILE, backbone)
             write_description(target, info)
-    return Inspector(info, models)
+    return Inspector(info, fitted.models, fitted.references)
 
 
 def _split(
@@ -151,7 +153,7 @@ def _split(
                 "threshold.method cross_conformal compares the final models with those that leave a part out, and "
                 "rounding to bfloat16 would break the comparison; choose precision float32, or split_conformal"
             )
-        needed = max(3, calibration_parts_needed(alpha))
+        needed = max(3, calibration_parts_needed(alpha) + _references(config))
         if len(parts) < needed:
             raise DatasetError(
                 f"threshold.method cross_conformal with alpha {alpha:g} needs {needed} good parts, {len(parts)} are "
@@ -172,6 +174,11 @@ def _split(
         tuple(part for i, part in enumerate(parts) if i not in held_back),
         tuple(part for i, part in enumerate(parts) if i in held_back),
     )
+
+
+def _references(config: DetectionConfig) -> int:
+    """Return how many training parts, the first ones, have pictures that the others are registered to."""
+    return 0 if config.preprocess.registration == "none" else 1
 
 
 def _defective_parts(dataset: Dataset) -> tuple[Part, ...]:
@@ -195,10 +202,8 @@ class _Fit:
     backbone: Backbone
     picture_done: Callable[[str], None]
 
-    def run(
-        self, parts: Sequence[Part], folder: Path | None
-    ) -> tuple[dict[str, PaDiM], dict[str, tuple[int, int] | None], tuple[TrainedPart, ...]]:
-        """Train a model for each view: the models, their frames' shapes, and each part's held-out statistic.
+    def run(self, parts: Sequence[Part], folder: Path | None) -> "_Fitted":
+        """Train a model for each view.
 
         As many views at a time as there are processors and room for their moments; each has its share of threads.
         """
@@ -228,11 +233,22 @@ class _Fit:
             )
             for i, part in enumerate(parts)
         )
-        models = {view: one.model for view, one in zip(views, fitted, strict=True)}
-        return models, {view: one.shape for view, one in zip(views, fitted, strict=True)}, trained
+        by_view = dict(zip(views, fitted, strict=True))
+        return _Fitted(
+            models={view: one.model for view, one in by_view.items()},
+            references={view: one.reference for view, one in by_view.items() if one.reference is not None},
+            frame_shapes={view: one.frame_shape for view, one in by_view.items()},
+            trained=trained,
+        )
 
     def _view(self, view: str, parts: Sequence[Part], folder: Path | None) -> "_FittedView":
         dataset, config = self.dataset, self.config
+        reference = None
+        if config.preprocess.registration != "none":
+            first = parts[0].pictures[view]
+            reference = make_reference(
+                read_picture(first), config=config.preprocess, bottom_share=dataset.bottom_share, name=str(first)
+            )
         pictures = TrainingPictures(
             [part.pictures[view] for part in parts],
             config=config,
@@ -241,6 +257,7 @@ class _Fit:
             bottom_share=dataset.bottom_share,
             picture_width_mm=dataset.picture_width_mm,
             any_size=dataset.whole_pictures,
+            reference=reference,
             picture_read=partial(self.picture_done, f"train view {view}"),
         )
         gaussians, scores = fit_with_held_out_scores(pictures, config=self.model, sigma=config.score.smoothing_sigma)
@@ -252,16 +269,27 @@ class _Fit:
             channels=pictures.channels,
         )
         if folder is not None:
-            write_view(folder, view, model)
+            write_view(folder, view, model, reference)
             model = read_view(folder, view, self.backbone)
         shape = None if dataset.whole_pictures else pictures.frame_shape
-        return _FittedView(model, shape, pictures.hashes, scores)
+        return _FittedView(model, reference, shape, pictures.hashes, scores)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """All views' models, and what each part would have scored had it not been trained on."""
+
+    models: dict[str, PaDiM]
+    references: dict[str, Reference]
+    frame_shapes: dict[str, tuple[int, int] | None]
+    trained: tuple[TrainedPart, ...]
 
 
 @dataclass(frozen=True)
 class _FittedView:
     model: PaDiM
-    shape: tuple[int, int] | None
+    reference: Reference | None
+    frame_shape: tuple[int, int] | None
     hashes: list[str]
     scores: list[float]
 
@@ -314,8 +342,9 @@ def _threshold(
         threshold = split_conformal_threshold([_statistic(part) for part in calibrated], alpha=alpha)
         return threshold, Guarantee(event="a good part is rejected", bound=alpha, parts=len(calibrated))
     if method == "cross_conformal":
-        threshold = cross_conformal_threshold(held_out, alpha=alpha)
-        return threshold, Guarantee(event="a good part is rejected", bound=alpha, parts=len(held_out))
+        compared = held_out[_references(config) :]
+        threshold = cross_conformal_threshold(compared, trained_with=len(held_out), alpha=alpha)
+        return threshold, Guarantee(event="a good part is rejected", bound=alpha, parts=len(compared))
     if method == "swept_grid":
         threshold = swept_threshold(found, step=config.threshold.grid_step)
         bound = 1 / (len(found) + 1)
@@ -331,9 +360,9 @@ def _statistic(part: TrainedPart) -> float:
 
 
 def _fitting(config: DetectionConfig, dataset: Dataset) -> DetectionConfig:
-    """Adapt to what the dataset can give: no crop of whole pictures, not more votes than views."""
+    """Adapt to what the dataset can give: whole pictures as they are, not more votes than views."""
     vote = config.vote.model_copy(update={"k": min(config.vote.k, len(dataset.views))})
     preprocess = config.preprocess
     if dataset.whole_pictures:
-        preprocess = preprocess.model_copy(update={"crop": "none"})
+        preprocess = preprocess.model_copy(update={"crop": "none", "registration": "none"})
     return config.model_copy(update={"vote": vote, "preprocess": preprocess})

@@ -21,7 +21,7 @@ from detection.heatmap import heatmap_of, positions_of
 from detection.moments import Moments
 from detection.padim import no_moments, pick_channels
 from detection.pictures import decode_picture, read_bytes
-from detection.preprocess import Prepared, prepare
+from detection.preprocess import Prepared, Reference, prepare
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
@@ -44,6 +44,8 @@ class TrainingPictures:
         What the prepared picture is wide.
     any_size : bool
         Whether pictures may differ in size; they are padded and resized anyway.
+    reference : Reference or None
+        What the pictures are registered to.
     picture_read : callable
         Called whenever a picture is read for the first time.
 
@@ -67,6 +69,7 @@ class TrainingPictures:
         bottom_share: float,
         picture_width_mm: float | None,
         any_size: bool,
+        reference: Reference | None,
         picture_read: Callable[[], None],
     ) -> None:
         self.channels = pick_channels(model)
@@ -75,7 +78,7 @@ class TrainingPictures:
         self._files = files
         self._config, self._model, self._backbone = config, model, backbone
         self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
-        self._any_size, self._picture_read = any_size, picture_read
+        self._any_size, self._reference, self._picture_read = any_size, reference, picture_read
         self._masked: dict[int, NDArray[np.bool_] | None] = {}
         self._valid: dict[int, NDArray[np.uint8]] = {}
 
@@ -122,11 +125,15 @@ class TrainingPictures:
 
     def _read(self, file: Path) -> "_Read":
         data = read_bytes(file)
+        picture = decode_picture(data, name=str(file))
+        if self._reference is not None:
+            _refuse_other_size(file, picture.shape[:2], self._reference.frame_shape)
         prepared = prepare(
-            decode_picture(data, name=str(file)),
+            picture,
             resolution=self._model.resolution,
             config=self._config.preprocess,
             bottom_share=self._bottom_share,
+            reference=self._reference,
             name=str(file),
         )
         return _Read(sha256_of(data), prepared)
@@ -135,11 +142,8 @@ class TrainingPictures:
         shape = read.prepared.geometry.frame_shape
         if not any(self.frame_shape):
             self.frame_shape = shape
-        if shape != self.frame_shape and not self._any_size:
-            raise DatasetError(
-                f"{self._files[i]}: {shape} pixels, but the view's first picture has {self.frame_shape}; all "
-                "pictures of a view must have one size: remove the others or collect them again"
-            )
+        if not self._any_size:
+            _refuse_other_size(self._files[i], shape, self.frame_shape)
         masked = read.prepared.masked
         self._masked[i] = None if masked is None else positions_of(masked)
         self._valid[i] = np.packbits(read.prepared.valid)
@@ -154,6 +158,14 @@ class TrainingPictures:
 class _Read:
     sha256: str
     prepared: Prepared
+
+
+def _refuse_other_size(file: Path, shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if shape != expected:
+        raise DatasetError(
+            f"{file}: {shape} pixels, but the view's first picture has {expected}; all "
+            "pictures of a view must have one size: remove the others or collect them again"
+        )
 
 
 def fit_with_held_out_scores(

@@ -22,11 +22,11 @@ from detection import (
 )
 from detection.backbones import Backbone
 from detection.calibration import cross_conformal_threshold, held_out_threshold, split_conformal_threshold
-from detection.config import ScoreConfig, ThresholdConfig, TrainingConfig
+from detection.config import PreprocessConfig, ScoreConfig, ThresholdConfig, TrainingConfig
 from detection.decisions import part_statistic
 from detection.padim import PaDiM
 from detection.pictures import read_picture
-from detection.preprocess import prepare
+from detection.preprocess import make_reference, prepare
 
 Ring = Callable[..., NDArray[np.uint8]]
 Write = Callable[..., Path]
@@ -69,8 +69,15 @@ def test_an_unknown_view_is_refused(inspector: Inspector, ring: Ring) -> None:
 def test_a_view_is_scored_on_the_crop(inspector: Inspector, dataset: Dataset, small_config: DetectionConfig) -> None:
     picture = read_picture(dataset.parts[11].pictures["front"])
     result = inspector.score_view("front", picture)
-    prepared = prepare(picture, resolution=256, config=small_config.preprocess, bottom_share=0.1)
+    prepared = prepare(
+        picture,
+        resolution=256,
+        config=small_config.preprocess,
+        bottom_share=0.1,
+        reference=inspector.references["front"],
+    )
     assert result.geometry == prepared.geometry and result.geometry.box.bottom <= 108
+    assert result.quality == prepared.quality and result.quality is not None and 0.9 < result.quality < 1
     assert result.geometry.box.width < 110  # of 160: the ring, not the frame
     expected = inspector.models["front"].score(prepared.image)
     np.testing.assert_array_equal(result.heatmap, expected)
@@ -83,7 +90,7 @@ def test_masked_defects_do_not_count(inspector: Inspector, dataset: Dataset) -> 
     mask[:40, 60:100] = True
     whole = inspector.score_view("front", picture)
     masked = inspector.score_view("front", picture, mask=mask)
-    assert masked.geometry == whole.geometry
+    assert masked.quality is not None and whole.quality is not None and masked.quality > whole.quality
     assert masked.score == masked.heatmap[masked.valid].max() < whole.score
 
 
@@ -97,6 +104,26 @@ def test_frames_of_another_size_are_refused(inspector: Inspector, ring: Ring) ->
         inspector.score_view("front", np.repeat(ring(seed=0), 2, axis=0))
 
 
+def test_a_part_that_cannot_be_registered_has_no_score(inspector: Inspector, ring: Ring) -> None:
+    turned_away = np.ascontiguousarray(ring(seed=0)[:, :60].repeat(3, axis=1)[:, :160])
+    with pytest.raises(PictureError, match=r"view front: .*check that this part is there"):
+        inspector.score_view("front", turned_away)
+
+
+def test_without_registration_each_picture_is_cropped_for_itself(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    alone = PreprocessConfig(classes=2, margin=0.1, registration="none")
+    config = small_config.model_copy(update={"preprocess": alone})
+    train(dataset, tmp_path / "m", config=config, model=small_model, train_parts=3)
+    inspector = Inspector.load(tmp_path / "m")
+    assert not inspector.references and not list((tmp_path / "m").rglob("reference.*"))
+    picture = read_picture(dataset.parts[8].pictures["front"])
+    result = inspector.score_view("front", picture)
+    assert result.quality is None
+    assert result.geometry == prepare(picture, resolution=256, config=alone, bottom_share=0.1).geometry
+
+
 def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
     inspector: Inspector,
     dataset: Dataset,
@@ -106,12 +133,15 @@ def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
 ) -> None:
     scores: list[dict[str, float]] = [{} for _ in range(7)]
     for view in dataset.views:
+        first = read_picture(dataset.parts[0].pictures[view])
+        reference = make_reference(first, config=small_config.preprocess, bottom_share=0.1)
         prepared = [
             prepare(
                 read_picture(part.pictures[view]),
                 resolution=256,
                 config=small_config.preprocess,
                 bottom_share=0.1,
+                reference=reference,
             )
             for part in dataset.parts[:7]
         ]
@@ -150,11 +180,13 @@ def test_a_loaded_inspector_is_the_same(inspector: Inspector, dataset: Dataset, 
     inspector.save(tmp_path / "model")
     loaded = Inspector.load(tmp_path / "model")
     assert loaded.info.model_copy(update={"files": {}}) == inspector.info and loaded.views == inspector.views
-    assert len(loaded.info.files) == 1 + 2 * len(loaded.views)
+    assert len(loaded.info.files) == 1 + 3 * len(loaded.views)
     assert part_scores(loaded, dataset, 11) == part_scores(inspector, dataset, 11)
     written = sorted(str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*.*"))
     assert written[:2] == ["backbone.safetensors", "inspector.json"]
-    assert written[2:4] == ["views/back/padim.json", "views/back/padim.safetensors"]
+    assert written[2:5] == [
+        f"views/back/{name}" for name in ("padim.json", "padim.safetensors", "reference.safetensors")
+    ]
 
 
 def test_training_twice_gives_identical_files(
@@ -170,7 +202,10 @@ def test_training_twice_gives_identical_files(
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["inspector.json", "backbone.safetensors", "views/side/padim.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    ["inspector.json", "backbone.safetensors", "views/side/padim.safetensors", "views/side/reference.safetensors"],
+)
 def test_an_incomplete_inspector_is_refused_by_file(inspector: Inspector, tmp_path: Path, name: str) -> None:
     inspector.save(tmp_path / "model")
     (tmp_path / "model" / name).unlink()
@@ -231,6 +266,7 @@ def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_m
     inspector = train(read_dataset(folder), config=DetectionConfig(), model=small_model)
     config = inspector.info.config
     assert (config.preprocess.crop, config.vote.k, inspector.views) == ("none", 1, ("view",))
+    assert config.preprocess.registration == "none"
     assert inspector.score_view("view", ring(seed=3)).geometry.box.width == 160
     with pytest.raises(DecisionError, match="millimetres"):
         cluster = DetectionConfig(score=ScoreConfig(method="cluster"))
