@@ -167,11 +167,13 @@ def cross_conformal_threshold(statistics: Sequence[float], *, trained_with: int,
     Candès, Ramdas, Tibshirani, *Predictive inference with the jackknife+*, 2021).
     """
     count, needed = len(statistics), calibration_parts_needed(alpha)
-    if count < needed or trained_with < 3:
+    if count < needed:
         raise ModelError(
-            f"alpha = {alpha:g} needs {max(3, needed)} training parts, {count} are there; collect more, or choose a "
-            "larger alpha"
+            f"alpha = {alpha:g} needs {needed} training parts, {count} are there; collect more, or choose a larger "
+            "alpha"
         )
+    if trained_with < 3:
+        raise ModelError(f"{trained_with} training parts leave no covariance when one is left out; collect at least 3")
     ranked = _ranked(statistics, _rank(count, alpha))
     return _just_above(ranked * math.sqrt((trained_with - 1) / (trained_with - 2)) + 1 / math.sqrt(trained_with))
 

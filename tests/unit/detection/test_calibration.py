@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -88,7 +89,11 @@ def test_at_most_alpha_of_exchangeable_parts_is_rejected(statistics: list[float]
     assert rejected <= Fraction(str(alpha)) * len(statistics)
 
 
-@pytest.mark.parametrize("method", [held_out_threshold, split_conformal_threshold, cross_conformal_threshold])
+@pytest.mark.parametrize(
+    "method",
+    [held_out_threshold, split_conformal_threshold, partial(cross_conformal_threshold, trained_with=30)],
+    ids=["held_out", "split_conformal", "cross_conformal"],
+)
 @settings(deadline=None)
 @given(data=st.data(), statistics=tied)
 def test_the_order_of_parts_does_not_matter_and_a_larger_alpha_rejects_more(
@@ -106,8 +111,10 @@ def test_too_few_parts_for_alpha_are_refused_with_how_many_are_needed(alpha: flo
     assert split_conformal_threshold(statistics, alpha=alpha) == np.nextafter(float(needed), np.inf)
     with pytest.raises(ModelError, match=f"needs {needed} "):
         split_conformal_threshold(statistics[:-1], alpha=alpha)
-    with pytest.raises(ModelError, match=f"needs {max(3, needed)} "):
-        cross_conformal_threshold(statistics[: max(2, needed - 1)][: max(3, needed) - 1], alpha=alpha)
+    with pytest.raises(ModelError, match=f"needs {needed} "):
+        cross_conformal_threshold(statistics[:-1], trained_with=needed, alpha=alpha)
+    with pytest.raises(ModelError, match="at least 3"):
+        cross_conformal_threshold(statistics, trained_with=2, alpha=alpha)
 
 
 def test_shares_count_as_they_are_written() -> None:
@@ -187,7 +194,7 @@ def test_what_cross_conformal_rejects_is_odd_to_every_model_that_left_a_part_out
     rng = np.random.default_rng(seed)
     training, new = rng.standard_t(3, (10, 12, 3)), rng.standard_t(3, (6, 12, 3)) * 2
     left_out = left_out_statistics(training)
-    threshold = cross_conformal_threshold(left_out, alpha=alpha)
+    threshold = cross_conformal_threshold(left_out, trained_with=10, alpha=alpha)
     smallest = np.min([part_statistics(np.delete(training, i, axis=0), new) for i in range(10)], axis=0)
     for statistic, lowest in zip(part_statistics(training, new), smallest, strict=True):
         p_value = Fraction(1 + sum(value >= lowest for value in left_out), 11)
@@ -200,7 +207,7 @@ def cross_rejected_over_draws(*, drift: float) -> int:
     rejected = 0
     for _ in range(1000):
         features = rng.standard_t(4, (10, 12, 3))
-        threshold = cross_conformal_threshold(left_out_statistics(features[1:]), alpha=0.1)
+        threshold = cross_conformal_threshold(left_out_statistics(features[1:]), trained_with=9, alpha=0.1)
         statistic = part_statistics(features[1:], features[:1] + drift)[0]
         rejected += reaches(float(statistic), threshold)
     return rejected
