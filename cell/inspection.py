@@ -53,6 +53,7 @@ def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
     work = partial(_inspect_parts, model=model, records=records, threads=threads)
+    InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Records(records, cell=str(order.cell.path), model=str(model)):
         yield from run_line(order, work)
