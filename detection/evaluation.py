@@ -120,12 +120,19 @@ def evaluation_parts(dataset: Dataset, inspector: Inspector) -> tuple[Part, ...]
     Raises
     ------
     DatasetError
-        When none is left, or the views are not the inspector's.
+        When none is left, the views are not the inspector's, or only the dataset's pictures or only those that the
+        inspector was trained on are masked.
     """
     if set(dataset.views) != set(inspector.views):
         raise DatasetError(
             f"{dataset.folder}: views are {list(dataset.views)}, the model's {list(inspector.views)}; use "
             "the dataset and the model of the same part"
+        )
+    if dataset.masked != inspector.info.masked:
+        here, there = ("masked", "not") if dataset.masked else ("not masked", "are")
+        raise DatasetError(
+            f"{dataset.folder}: its pictures are {here}, those that the model was trained on {there}; use a dataset "
+            "and a model of the same cell"
         )
     seen = {digest for part in inspector.info.trained_with for digest in part.sha256.values()}
     chosen = tuple(
@@ -176,10 +183,11 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
     seconds = 0.0
     for view in dataset.views:
         for i, part in enumerate(parts):
-            path = part.pictures[view]
+            path, ignored = part.pictures[view], part.ignored[view]
             picture = decode_picture(read_bytes(path), name=str(path))
+            mask = None if ignored is None else read_mask(ignored, shape=picture.shape[:2])
             started = time.perf_counter()
-            result = inspector.score_view(view, picture, name=str(path))
+            result = inspector.score_view(view, picture, mask=mask, name=str(path))
             seconds += time.perf_counter() - started
             scores[i][view] = result.score
             image_scores.append(result.score)

@@ -190,6 +190,7 @@ class Inspector:
         for view in dataset.views:
             pictures = TrainingPictures(
                 [part.pictures[view] for part in parts],
+                ignored=[part.ignored[view] for part in parts],
                 config=config,
                 model=model,
                 backbone=backbone,
@@ -219,6 +220,7 @@ class Inspector:
             threshold=held_out_threshold(statistics, alpha=config.threshold.alpha),
             bottom_share=dataset.bottom_share,
             picture_width_mm=dataset.picture_width_mm,
+            masked=dataset.masked,
             made_for=dict(dataset.made_for),
             files={},
             trained_with=tuple(

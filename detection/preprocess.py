@@ -154,7 +154,7 @@ def prepare(
     mask: Mask | None = None,
     name: str = "picture",
 ) -> Prepared:
-    """Crop, cut, pad and resize a frame.
+    """Blank what is masked, crop, cut, pad and resize a frame.
 
     Parameters
     ----------
@@ -168,7 +168,8 @@ def prepare(
         Share of the frame's height that is cut at the bottom (gripper reflections), 0 ≤ share < 1.
         Bright pixels in these rows do not move the outline.
     mask : (H, W) bool, optional
-        True on pixels that are not valid. They do not move the outline.
+        True on pixels that are not valid. What they show changes nothing: the outline is found without them, and
+        to the network, whose features look far beyond a pixel, they are `pad_value`.
     name : str
         What to call the picture in an error.
 
@@ -180,7 +181,7 @@ def prepare(
     Raises
     ------
     PictureError
-        When the picture is unusable, or no outline is found in it.
+        When the picture is unusable, wholly masked, or no outline is found in it.
     """
     frame = as_rgb(picture, name=name)
     height, width = frame.shape[:2]
@@ -189,11 +190,18 @@ def prepare(
     kept_rows = height - round(height * bottom_share)
     if not 0 < kept_rows <= height:
         raise PictureError(f"{name}: nothing is left of the frame with a bottom share of {bottom_share}")
+    if mask is not None and mask[:kept_rows].all():
+        raise PictureError(
+            f"{name}: every pixel is masked; check the camera's place and the shape of the hand in the cell file"
+        )
     box = Box(0, 0, kept_rows, width)
     if config.crop == "otsu":
-        box = find_outline(frame[:kept_rows], classes=config.classes, margin=config.margin, name=name)
+        kept_mask = None if mask is None else mask[:kept_rows]
+        box = find_outline(frame[:kept_rows], kept_mask, classes=config.classes, margin=config.margin, name=name)
     geometry = Geometry((height, width), box, resolution)
     square = geometry.square(frame, value=config.pad_value)
+    if mask is not None:
+        square[geometry.square(mask)] = config.pad_value
     way = cv2.INTER_AREA if geometry.side > resolution else cv2.INTER_LINEAR
     image = np.asarray(cv2.resize(square, (resolution, resolution), interpolation=way), dtype=np.uint8)
     ignored_frame = np.zeros((height, width), dtype=np.bool_) if mask is None else mask
@@ -203,6 +211,7 @@ def prepare(
 
 def find_outline(
     picture: Image,
+    mask: Mask | None = None,
     *,
     classes: int = 3,
     margin: float = 0.02,
@@ -214,6 +223,8 @@ def find_outline(
     ----------
     picture : (H, W, 3) uint8
         RGB.
+    mask : (H, W) bool, optional
+        True on pixels that belong neither to the part nor to its background.
     classes : int
         Brightness classes for Multi-Otsu, ≥ 2.
     margin : float
@@ -240,8 +251,15 @@ def find_outline(
     Liao, Chen, Chung, *A fast algorithm for multilevel thresholding*, 2001.
     """
     height, width = picture.shape[:2]
-    shades = _shrink(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8), _OUTLINE_SIDE)
+    full = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    if mask is not None:
+        # A masked pixel must not brighten its neighbours where the picture is made smaller.
+        full[mask] = 0
+    shades = _shrink(full, _OUTLINE_SIDE)
     small = _shrink(shades, _THRESHOLD_SIDE)
+    if mask is not None:
+        marked = np.where(mask, np.uint8(255), np.uint8(0))
+        small = small[_shrink(_shrink(marked, _OUTLINE_SIDE), _THRESHOLD_SIDE) == 0]
     brightness_levels = len(np.unique(small))
     if brightness_levels < 2:
         raise PictureError(f"{name}: every pixel has the same brightness; check the light, exposure and lens cap")

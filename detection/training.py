@@ -17,7 +17,7 @@ from detection.errors import DatasetError
 from detection.gaussian import leave_one_out, whitening_factors
 from detection.mahalanobis import squared_mahalanobis
 from detection.padim import Gaussians, heatmap_of, moments_of, pick_channels
-from detection.pictures import decode_picture, read_bytes
+from detection.pictures import decode_picture, read_bytes, read_mask
 from detection.preprocess import Prepared, prepare
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
@@ -31,6 +31,8 @@ class TrainingPictures:
     ----------
     files : sequence of Path
         Picture files, one for each part.
+    ignored : sequence of Path or None
+        For each of them the file that marks the pixels to ignore, or None.
     config, model : DetectionConfig, ModelConfig
         How pictures become features and scores.
     backbone : Backbone
@@ -58,6 +60,7 @@ class TrainingPictures:
         self,
         files: Sequence[Path],
         *,
+        ignored: Sequence[Path | None],
         config: DetectionConfig,
         model: ModelConfig,
         backbone: Backbone,
@@ -69,7 +72,7 @@ class TrainingPictures:
         self.channels = pick_channels(model)
         self.frame_shape = (0, 0)
         self.hashes = [""] * len(files)
-        self._files = files
+        self._files, self._ignored = files, ignored
         self._config, self._model, self._backbone = config, model, backbone
         self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
         self._any_size, self._picture_read = any_size, picture_read
@@ -106,7 +109,7 @@ class TrainingPictures:
             for i in indices:
                 while waiting and len(reading) <= _READERS:
                     ahead = waiting.popleft()
-                    reading[ahead] = pool.submit(self._read, self._files[ahead])
+                    reading[ahead] = pool.submit(self._read, ahead)
                 yield self._features[i] if i in self._features else self._compute(i, reading.pop(i).result())
 
     def score(self, i: int, heatmap: NDArray[np.float32]) -> float:
@@ -120,13 +123,16 @@ class TrainingPictures:
             name=str(self._files[i]),
         )
 
-    def _read(self, file: Path) -> "_Read":
+    def _read(self, i: int) -> "_Read":
+        file, ignored = self._files[i], self._ignored[i]
         data = read_bytes(file)
+        picture = decode_picture(data, name=str(file))
         prepared = prepare(
-            decode_picture(data, name=str(file)),
+            picture,
             resolution=self._model.resolution,
             config=self._config.preprocess,
             bottom_share=self._bottom_share,
+            mask=None if ignored is None else read_mask(ignored, shape=picture.shape[:2]),
             name=str(file),
         )
         return _Read(sha256_of(data), prepared)
