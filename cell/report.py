@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from detection.decisions import part_statistic
-from detection.metrics import Rate, clopper_pearson, rate, rate_curves, roc_auc
+from detection.locations import Location, locate
+from detection.metrics import Estimate, auroc, clopper_pearson, rate, rate_curves
 from detection.pictures import read_picture
 
 _VIEWS_SHOWN = 4
+_PLACES_LISTED = 3
 _TILE_PX = 270
 _GOOD, _DEFECTIVE, _THRESHOLD = "#1b7f4b", "#b3261e", "#444444"
+_TRUE_RGB, _FOUND_RGB = (255, 60, 40), (60, 220, 255)
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,13 @@ class Run:
         return [part for part, truth in zip(self.parts, self.truths, strict=True) if truth.label == label]
 
     @property
-    def tpr(self) -> Rate | None:
+    def tpr(self) -> Estimate | None:
         """Share of the defective parts that were not ok; a part to recheck counts as rejected."""
         defective = self._with("defective")
         return rate(sum(part.verdict.bin != "ok" for part in defective), len(defective))
 
     @property
-    def tnr(self) -> Rate | None:
+    def tnr(self) -> Estimate | None:
         """Share of the good parts that were ok."""
         good = self._with("good")
         return rate(sum(part.verdict.bin == "ok" for part in good), len(good))
@@ -68,10 +71,12 @@ class Run:
         return np.array([part_statistic(list(part.scores.values()), k=self.k) for part in scored])
 
     @property
-    def part_auroc(self) -> float | None:
+    def part_auroc(self) -> Estimate | None:
         """Area under the ROC curve of the part statistics."""
         good, defective = self.statistics("good"), self.statistics("defective")
-        return roc_auc(np.concatenate([good, defective]), np.repeat([False, True], [len(good), len(defective)]))
+        statistics = np.concatenate([good, defective])
+        labels = np.repeat([False, True], [len(good), len(defective)])
+        return auroc(statistics, labels, parts=range(len(statistics)))
 
 
 def read_truth(folder: Path) -> dict[str, Truth]:
@@ -107,7 +112,8 @@ def summary(run: Run, *, seconds: float) -> dict[str, Any]:
         "tnr": run.tnr.value if run.tnr else None,
         "tnr_interval": [run.tnr.low, run.tnr.high] if run.tnr else None,
         "recheck": sum(part.verdict.bin == "recheck" for part in run.parts),
-        "part_auroc": run.part_auroc,
+        "part_auroc": run.part_auroc.value if run.part_auroc else None,
+        "part_auroc_interval": [run.part_auroc.low, run.part_auroc.high] if run.part_auroc else None,
         "threshold": run.parts[0].threshold if run.parts else None,
         "seconds": seconds,
     }
@@ -134,7 +140,7 @@ def write_report(path: Path, run: Run, *, mass: MassLimits, settings: Sequence[t
             "right": (truth.label == "good") == (part.verdict.bin == "ok"),
             "statistic": sorted(part.scores.values())[-run.k] if len(part.scores) >= run.k else None,
             "evidence": [
-                {"view": e.score.view, "score": e.score.score, "picture": _beside_heatmap(e, truth)}
+                _shown(e, truth, threshold=part.threshold)
                 for e in sorted(part.evidence, key=lambda e: -e.score.score)[:_VIEWS_SHOWN]
             ],
         }
@@ -146,6 +152,7 @@ def write_report(path: Path, run: Run, *, mass: MassLimits, settings: Sequence[t
         run=run,
         k=run.k,
         views_shown=_VIEWS_SHOWN,
+        places_listed=_PLACES_LISTED,
         settings=settings,
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rates=_figure(_draw_rates(run)),
@@ -202,28 +209,49 @@ def _figure(figure: Figure) -> str:
     return _data_url("image/svg+xml", text.getvalue().encode())
 
 
-def _beside_heatmap(evidence: Evidence, truth: Truth) -> str:
-    """Return the picture with the defect outlined, and beside it the heatmap laid over it."""
+def _shown(evidence: Evidence, truth: Truth, *, threshold: float) -> dict[str, Any]:
+    score = evidence.score
+    found = locate(score.heatmap, score.valid, threshold=threshold, geometry=score.geometry)
+    return {
+        "view": score.view,
+        "score": score.score,
+        "found": found,
+        "picture": _beside_heatmap(evidence, truth, found),
+    }
+
+
+def _beside_heatmap(evidence: Evidence, truth: Truth, found: Sequence[Location]) -> str:
+    """Return the picture with the true defect and what was found outlined, and beside it the heatmap over it."""
     picture = cv2.resize(evidence.picture, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA)
     heat = np.clip(evidence.score.heatmap / max(float(evidence.score.heatmap.max()), 1e-9), 0, 1)
     heat[~evidence.score.valid] = 0
     heat = cv2.resize((heat * 255).astype(np.uint8), (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_LINEAR)
     coloured = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     overlay = cv2.addWeighted(picture, 0.35, coloured, 0.65, 0)
-    marked = picture.copy()
+    marked = np.asarray(picture.copy(), dtype=np.uint8)
+    geometry = evidence.score.geometry
+    filled = np.zeros(geometry.frame_shape, dtype=np.uint8)
+    cv2.fillPoly(filled, [np.rint(location.contour).astype(np.int32) for location in found], 1)
+    _ring(marked, geometry.mask_to_grid(filled > 0), gap=1, width=2, colour=_FOUND_RGB)
     mask_file = truth.masks / f"{evidence.frame:06d}.png"
     if mask_file.exists():
-        mask = evidence.score.geometry.mask_to_grid(read_picture(mask_file)[..., 0] > 0)
-        large = cv2.resize(mask.astype(np.uint8), (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_NEAREST)
-        # The ring runs around the defect, not over it.
-        ring = cv2.dilate(large, np.ones((9, 9), np.uint8)) - cv2.dilate(large, np.ones((5, 5), np.uint8))
-        marked[ring > 0] = (255, 60, 40)
+        mask = geometry.mask_to_grid(read_picture(mask_file)[..., 0] > 0)
+        _ring(marked, mask, gap=5, width=4, colour=_TRUE_RGB)
     written, data = cv2.imencode(
         ".jpg", cv2.cvtColor(np.hstack([marked, overlay]), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88]
     )
     if not written:
         raise OSError("a picture of the report could not be encoded")
     return _data_url("image/jpeg", data.tobytes())
+
+
+def _ring(
+    picture: NDArray[np.uint8], mask: NDArray[np.bool_], *, gap: int, width: int, colour: tuple[int, int, int]
+) -> None:
+    """Draw around a mask, not over it: a ring that starts `gap` // 2 pixels outside and is `width` // 2 wide."""
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    inner, outer = (cv2.dilate(large, np.ones((side, side), np.uint8)) for side in (gap, gap + width))
+    picture[outer > inner] = colour
 
 
 def _data_url(kind: str, data: bytes) -> str:

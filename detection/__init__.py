@@ -24,14 +24,22 @@ from typing import TYPE_CHECKING, Any
 
 # GNU OpenMP lets idle threads of torch and Numba spin for milliseconds. As soon as another process wants the
 # same cores (the twin, the operator page), every layer of the network waits for a thread that is not running:
-# 1,100 ms a picture instead of 13 on two cores. This must stand before torch is loaded; an own value is kept.
+# 1,100 ms a picture instead of 13 on two cores. Both settings must stand before torch is loaded; own values are kept.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# A network's layers are large: in huge pages they cost fewer page faults.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
-    from detection.calibration import held_out_threshold, middle_of_means
+    from detection.calibration import (
+        cross_conformal_threshold,
+        held_out_threshold,
+        middle_of_means,
+        split_conformal_threshold,
+        swept_threshold,
+    )
     from detection.config import DetectionConfig, ModelConfig
     from detection.datasets import Dataset, Part, read_dataset
-    from detection.description import Decision, InspectorInfo
+    from detection.description import Decision, Guarantee, InspectorInfo
     from detection.errors import (
         DatasetError,
         DecisionError,
@@ -42,8 +50,10 @@ if TYPE_CHECKING:
     )
     from detection.evaluation import Evaluation, evaluate, evaluation_parts
     from detection.inspector import Inspector, ViewScore
+    from detection.locations import Location, locate
     from detection.padim import PaDiM
     from detection.pictures import read_picture
+    from detection.training import train
 
 # A process that only reads configuration or talks to the robot must not pay for loading the network's libraries.
 _HOME = {
@@ -54,8 +64,10 @@ _HOME = {
     "DetectionConfig": "config",
     "DetectionError": "errors",
     "Evaluation": "evaluation",
+    "Guarantee": "description",
     "Inspector": "inspector",
     "InspectorInfo": "description",
+    "Location": "locations",
     "ModelConfig": "config",
     "ModelError": "errors",
     "PaDiM": "padim",
@@ -63,12 +75,17 @@ _HOME = {
     "PictureError": "errors",
     "ViewScore": "inspector",
     "WeightsError": "errors",
+    "cross_conformal_threshold": "calibration",
     "evaluate": "evaluation",
     "evaluation_parts": "evaluation",
     "held_out_threshold": "calibration",
+    "locate": "locations",
     "middle_of_means": "calibration",
     "read_dataset": "datasets",
     "read_picture": "pictures",
+    "train": "training",
+    "split_conformal_threshold": "calibration",
+    "swept_threshold": "calibration",
 }
 
 
@@ -86,8 +103,10 @@ __all__ = [
     "DetectionConfig",
     "DetectionError",
     "Evaluation",
+    "Guarantee",
     "Inspector",
     "InspectorInfo",
+    "Location",
     "ModelConfig",
     "ModelError",
     "PaDiM",
@@ -95,10 +114,15 @@ __all__ = [
     "PictureError",
     "ViewScore",
     "WeightsError",
+    "cross_conformal_threshold",
     "evaluate",
     "evaluation_parts",
     "held_out_threshold",
+    "locate",
     "middle_of_means",
     "read_dataset",
     "read_picture",
+    "split_conformal_threshold",
+    "swept_threshold",
+    "train",
 ]

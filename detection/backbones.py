@@ -1,11 +1,15 @@
 """Pretrained networks, cut off after the last layer that is used, as feature extractors."""
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 import torchvision
@@ -14,14 +18,33 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from detection.config import BackboneName
+from detection.config import BackboneName, NetworkArithmetic
 from detection.errors import WeightsError
-
-STRIDE = 4
-"""Pixels of the input for each grid position: that of the first layer used."""
+from detection.heatmap import STRIDE
+from detection.kernels import parallel_kernel
 
 StateDict = Mapping[str, Tensor]
+
+_LARGE_BLOCK = 1 << 28  # bytes; the largest layer at 1024² has 100 MB
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep large blocks that are freed, instead of handing them back; elsewhere do nothing.
+
+    A layer's output is up to 100 MB, freed and asked for again in every picture. Fresh pages from the system are
+    zeroed one by one as they are touched, which takes as long as computing: at 1024² 230 ms a picture become 320 for
+    ResNet18. What the process keeps is no more than its peak.
+    """
+    with suppress(OSError):
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        libc.mallopt(mmap_threshold, _LARGE_BLOCK)
+        libc.mallopt(trim_threshold, 4 * _LARGE_BLOCK)
+
+
+_keep_freed_memory()
 
 
 class Trunk(nn.Module):
@@ -117,15 +140,28 @@ class Backbone:
     ----------
     name : str
         Key of `ARCHITECTURES`.
+    arithmetic : str
+        How it computes: "exact", "folded" or "bfloat16"; see `ModelConfig.network`.
     trunk : Trunk
-        In evaluation mode, channels-last.
+        In evaluation mode, float32, as it is saved.
+
+    Notes
+    -----
+    It runs on the first CUDA device where there is one, without TF32; else on the processor, channels-last.
     """
 
-    def __init__(self, name: BackboneName, trunk: Trunk) -> None:
+    def __init__(self, name: BackboneName, trunk: Trunk, *, arithmetic: NetworkArithmetic = "exact") -> None:
         self.name = name
-        self.trunk = trunk.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.arithmetic = arithmetic
+        self.trunk = trunk.eval().requires_grad_(False)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._type = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
+        network = self.trunk if arithmetic == "exact" else _fold_batch_norms(self.trunk)
+        self._network = network.to(self._device, self._type).to(memory_format=torch.channels_last)
 
-    def features(self, images: NDArray[np.uint8], *, channels: NDArray[np.int64]) -> NDArray[np.float32]:
+    def features(
+        self, images: NDArray[np.uint8], *, channels: NDArray[np.int64], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Feature vectors of a few pictures of one size.
 
         Parameters
@@ -134,6 +170,8 @@ class Backbone:
             RGB; R a multiple of 16.
         channels : (d,) int64
             Which channels of all layers, layer after layer, finest first; ascending.
+        out : (B, (R/4)², d) float32, optional
+            Where to write.
 
         Returns
         -------
@@ -148,23 +186,63 @@ class Backbone:
         """
         architecture = ARCHITECTURES[self.name]
         grid = images.shape[1] // STRIDE
-        features = np.empty((len(images), grid, grid, len(channels)), dtype=np.float32)
-        mean, std = (255 * torch.tensor(values) for values in (architecture.mean, architecture.std))
-        with torch.inference_mode():
-            pictures = (torch.from_numpy(images).float() - mean) / std
-            layers = self.trunk(pictures.permute(0, 3, 1, 2))
-            first = 0
+        features = np.empty((len(images), grid * grid, len(channels)), dtype=np.float32) if out is None else out
+        mean, std = (
+            255 * torch.tensor(values, device=self._device) for values in (architecture.mean, architecture.std)
+        )
+        first = 0
+        with torch.inference_mode(), self._exact():
+            pictures = (torch.from_numpy(images).to(self._device).float() - mean) / std
+            layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
             for layer, end in zip(layers, accumulate(architecture.layer_channels), strict=True):
                 begin = end - layer.shape[1]
                 inside = channels[(channels >= begin) & (channels < end)] - begin
-                picked = layer[:, torch.from_numpy(inside)].permute(0, 2, 3, 1).numpy()
-                repeat = grid // picked.shape[1]
-                slot = features[..., first : first + len(inside)]
-                for down in range(repeat):
-                    for across in range(repeat):
-                        slot[:, down::repeat, across::repeat] = picked
+                last = layer.permute(0, 2, 3, 1).contiguous().cpu()  # a view on the processor: it is channels-last
+                if self._type is torch.bfloat16:
+                    _gather_bfloat16(last.view(torch.uint16).numpy(), inside, first, features)
+                else:
+                    _gather_float32(last.numpy(), inside, first, features)
                 first += len(inside)
-        return features.reshape(len(images), grid * grid, len(channels))
+        return features
+
+    def _exact(self) -> AbstractContextManager[object]:
+        """On CUDA, compute the same every time, and without TF32."""
+        if self._device.type == "cpu":
+            return nullcontext()
+        exact: AbstractContextManager[object] = torch.backends.cudnn.flags(
+            enabled=True, deterministic=True, allow_tf32=False
+        )
+        return exact
+
+
+@parallel_kernel
+def _gather_float32(
+    layer: NDArray[np.float32], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
+) -> None:
+    batch, height = layer.shape[:2]
+    grid = int(np.sqrt(features.shape[1]) + 0.5)
+    repeat = grid // height
+    for row in numba.prange(grid):
+        for b in range(batch):
+            for column in range(grid):
+                for k in range(len(channels)):
+                    value = layer[b, row // repeat, column // repeat, channels[k]]
+                    features[b, row * grid + column, first + k] = value
+
+
+@parallel_kernel
+def _gather_bfloat16(
+    layer: NDArray[np.uint16], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
+) -> None:
+    batch, height = layer.shape[:2]
+    grid = int(np.sqrt(features.shape[1]) + 0.5)
+    repeat = grid // height
+    for row in numba.prange(grid):
+        for b in range(batch):
+            for column in range(grid):
+                for k in range(len(channels)):
+                    bits = np.int32(layer[b, row // repeat, column // repeat, channels[k]])
+                    features[b, row * grid + column, first + k] = np.int32(bits * 65536).view(np.float32)
 
 
 def total_channels(name: BackboneName) -> int:
@@ -172,7 +250,16 @@ def total_channels(name: BackboneName) -> int:
     return sum(ARCHITECTURES[name].layer_channels)
 
 
-def pretrained(name: BackboneName, *, weights: Path | None = None) -> Backbone:
+def fastest_arithmetic() -> NetworkArithmetic:
+    """Return how networks compute fastest here: in bfloat16 with CUDA or AMX tiles, else folded.
+
+    AVX-512's bfloat16 instructions alone make ResNet18 slower, not faster.
+    """
+    has_tiles = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if has_tiles else "folded"
+
+
+def pretrained(name: BackboneName, *, weights: Path | None = None, arithmetic: NetworkArithmetic = "exact") -> Backbone:
     """Load a backbone with pretrained weights.
 
     Parameters
@@ -183,6 +270,8 @@ def pretrained(name: BackboneName, *, weights: Path | None = None) -> Backbone:
         State dict of the whole network, `.safetensors` or what `torch.save` wrote. Without it
         EfficientNet-Lite0 takes the ImageNet weights that are installed with it, ResNet18 those that
         torchvision downloads.
+    arithmetic : str
+        How the network computes.
 
     Returns
     -------
@@ -205,22 +294,53 @@ def pretrained(name: BackboneName, *, weights: Path | None = None) -> Backbone:
             ) from error
     else:
         state = read_state_dict(weights)
-    network = architecture.build()
+    with torch.device("meta"):  # no memory for what the state dict replaces
+        network = architecture.build()
     _fill(network, state, source=str(weights or "downloaded weights"), name=name)
-    return Backbone(name, architecture.cut(network))
+    return Backbone(name, architecture.cut(network), arithmetic=arithmetic)
 
 
-def restored(name: BackboneName, state: StateDict, *, source: str) -> Backbone:
+def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithmetic, source: str) -> Backbone:
     """Rebuild a truncated backbone from its own state dict; `source` names it in a `WeightsError`."""
     architecture = ARCHITECTURES[name]
-    trunk = architecture.cut(architecture.build())
+    with torch.device("meta"):
+        trunk = architecture.cut(architecture.build())
     _fill(trunk, state, source=source, name=name)
-    return Backbone(name, trunk)
+    return Backbone(name, trunk, arithmetic=arithmetic)
+
+
+def _fold_batch_norms(trunk: Trunk) -> Trunk:
+    """Return a copy whose convolutions do what the batch normalisation after each of them did."""
+    folded = deepcopy(trunk)
+    owner = {child: (parent, name) for parent in folded.modules() for name, child in parent.named_children()}
+    made_by: dict[int, nn.Module] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.BatchNorm2d):
+            convolution = made_by[id(inputs[0])]
+            assert isinstance(convolution, nn.Conv2d)
+            pairs.append((convolution, module))
+        made_by[id(output)] = module
+        outputs.append(output)  # kept, so that no other tensor gets its id
+
+    outputs: list[Tensor] = []
+    hooks = [module.register_forward_hook(watch) for module in owner if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
+    with torch.no_grad():
+        folded(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    for convolution, batch_norm in pairs:
+        parent, name = owner[convolution]
+        setattr(parent, name, fuse_conv_bn_eval(convolution, batch_norm))
+        parent, name = owner[batch_norm]
+        setattr(parent, name, nn.Identity())
+    return folded.eval().requires_grad_(False)
 
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         first_lines = " ".join(str(error).split())[:300]
         raise WeightsError(f"{source}: not the weights of {name}; give its state dict ({first_lines})") from error

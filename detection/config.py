@@ -1,11 +1,12 @@
 """What can be configured about detection, with units, ranges and one good default for each."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BackboneName = Literal["efficientnet_lite0", "resnet18"]
 Precision = Literal["float32", "bfloat16"]
+NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
 
 
 class _Config(BaseModel):
@@ -30,6 +31,17 @@ class PreprocessConfig(_Config):
     )
     pad_value: int = Field(
         default=0, ge=0, le=255, description="Brightness that pads the shorter side to a square, 0 to 255."
+    )
+    registration: Literal["ecc", "none"] = Field(
+        default="ecc",
+        description="Lay the crop where the part is, by correlation with the view's first training picture, or crop "
+        "each picture for itself.",
+    )
+    registration_quality: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Correlation with the reference below which a picture is refused.",
     )
 
 
@@ -65,16 +77,38 @@ class VoteConfig(_Config):
 
 
 class ThresholdConfig(_Config):
-    """Where the threshold comes from; no defective part is needed."""
+    """Where the threshold comes from; `alpha` is for the first three methods, which need no defective part."""
 
-    method: Literal["held_out"] = Field(
-        default="held_out", description="From training parts, each scored as models of all the others would."
+    method: Literal["held_out", "split_conformal", "cross_conformal", "middle_of_means", "swept_grid"] = Field(
+        default="held_out",
+        description="`held_out`: from training parts, each scored as models of all the others would; an estimate. "
+        "`split_conformal`: from good parts that are held back from training; guaranteed. "
+        "`cross_conformal`: as `held_out`, raised by as much as the left-out part can change; guaranteed. "
+        "`middle_of_means`, `swept_grid`: from parts that the dataset declares defective.",
     )
-    alpha: float = Field(
-        default=0.05,
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="Share of good parts that may be rejected.")
+    calibration_share: float = Field(
+        default=0.4,
         gt=0,
         lt=1,
-        description="Share of good parts that may be rejected, as estimated on held-out parts.",
+        description="For `split_conformal`: share of the good parts that is held back, rounded up.",
+    )
+    grid_step: float = Field(
+        default=1.0,
+        ge=0,
+        description="For `swept_grid`: between the thresholds that are tried, from 0 on; 0 tries every one.",
+    )
+
+
+class TrainingConfig(_Config):
+    """Which of the good parts the models learn from."""
+
+    trim: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the training parts, rounded up, that a first pass finds the most unlike the others and "
+        "that is left out of a second one, for parts that were declared good by mistake.",
     )
 
 
@@ -82,9 +116,19 @@ class DetectionConfig(_Config):
     """Everything between frame and verdict except the model itself."""
 
     preprocess: PreprocessConfig = PreprocessConfig()
+    training: TrainingConfig = TrainingConfig()
     score: ScoreConfig = ScoreConfig()
     vote: VoteConfig = VoteConfig()
     threshold: ThresholdConfig = ThresholdConfig()
+
+    @model_validator(mode="after")
+    def _guarantees_hold(self) -> Self:
+        if self.threshold.method == "cross_conformal" and self.training.trim > 0:
+            raise ValueError(
+                "threshold.method cross_conformal guarantees nothing with training.trim, because the trimmed part "
+                "would have to be chosen anew for each part left out; choose split_conformal, or trim 0"
+            )
+        return self
 
 
 class ModelConfig(_Config):
@@ -98,5 +142,12 @@ class ModelConfig(_Config):
         default=100, ge=1, description="Channels picked at random from all of the network's layers."
     )
     precision: Precision = Field(default="float32", description="How whitening factors are stored.")
-    seed: int = Field(default=0, ge=0, description="Picks the channels.")
+    network: Literal["auto"] | NetworkArithmetic = Field(
+        default="auto",
+        description="How the network computes. `exact`: in float32, as it was published. `folded`: its batch "
+        "normalisations are folded into its convolutions, a tenth faster, features differ by a millionth. `bfloat16`: "
+        "folded, in bfloat16; features differ by a few percent. `auto`: `exact`; for models of precision bfloat16 what "
+        "is fastest where they are trained. A trained model says which it was.",
+    )
+    seed: int = Field(default=0, ge=0, description="Picks the channels, and the parts that are held back.")
     epsilon: float = Field(default=0.01, gt=0, description="Added to the covariance's diagonal.")

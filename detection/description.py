@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from detection.config import BackboneName, DetectionConfig
+from detection.config import BackboneName, DetectionConfig, NetworkArithmetic
 from detection.datasets import NAME_PATTERN
 from detection.decisions import part_statistic, reaches
 from detection.errors import DecisionError
@@ -38,17 +38,43 @@ class Decision:
     anomalous: bool
 
 
-class TrainedPart(BaseModel):
-    """A part that the models have seen; `sha256` of each view's picture file recognises it anywhere.
+PartUse = Literal["training", "trimmed", "calibration", "defective"]
 
-    `held_out_statistic` is what the part would have had by models of all the others; None when only two were there.
+
+class TrainedPart(BaseModel):
+    """A part that made the model what it is; `sha256` of each view's picture file recognises it anywhere.
+
+    `use` is what for: the models learned from it, were about to but trimmed it, or had their threshold set by it,
+    as by a good part held back or by one declared defective.
+    `held_out_statistic` is what the part would have, or has, by models that have not seen it; None when only two
+    were there to train with. A trimmed part's is the first pass's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     part_id: str
+    use: PartUse
     sha256: dict[str, str]
     held_out_statistic: float | None
+
+
+class Guarantee(BaseModel):
+    """What holds whatever the distribution, over the draw of `parts` parts and the new one, if they are exchangeable.
+
+    `event` happens with probability ≤ `bound`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event: Literal["a good part is rejected", "a defective part is accepted"]
+    bound: float = Field(gt=0, lt=1)
+    parts: int = Field(ge=1)
+
+    def __str__(self) -> str:
+        return (
+            f"P({self.event}) ≤ {self.bound:.3g} over the draw of the {self.parts} parts that set the threshold and "
+            "of the new one, if they are exchangeable"
+        )
 
 
 _ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -61,17 +87,20 @@ class InspectorInfo(BaseModel):
     photographs of any size.
     `masked` says whether pixels to ignore were named for the training pictures, as they then must be for others.
     `files` holds the SHA-256 of every other file of the folder, by its path; empty until the model is saved.
+    `guarantee` is what is proved about the threshold, and None where it is an estimate.
     `made_for` is whatever the caller wants to be compared before the model is used.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-inspector"] = "twinspect-inspector"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     config: DetectionConfig
     backbone: BackboneName
+    network: NetworkArithmetic
     frame_shapes: dict[_ViewName, tuple[int, int] | None] = Field(min_length=1)
     threshold: float
+    guarantee: Guarantee | None
     bottom_share: float = Field(ge=0, lt=1)
     picture_width_mm: float | None
     masked: bool = False

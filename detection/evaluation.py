@@ -13,14 +13,14 @@ from detection.errors import DatasetError
 from detection.inspector import Inspector, Progress
 from detection.metrics import (
     PAPER_GRID,
-    PixelAuroc,
-    Rate,
+    Estimate,
+    PixelCounts,
     ThresholdChoice,
+    auroc,
     rate,
-    roc_auc,
     tnr_at_full_tpr,
 )
-from detection.pictures import Image, decode_picture, read_bytes, read_mask
+from detection.pictures import Image, decode_picture, read_bytes, read_ignored, read_mask
 from detection.preprocess import Mask
 
 
@@ -41,30 +41,34 @@ class Evaluation:
 
     Attributes
     ----------
-    part_auroc, image_auroc, pixel_auroc : float or None
+    part_auroc, image_auroc, pixel_auroc : Estimate or None
         Areas under the ROC curves of part statistics, view scores and heatmap pixels.
+    pro : Estimate or None
+        Per-region overlap of the heatmaps with the defects, up to a false positive rate of 0.3.
     at_full_tpr : ThresholdChoice or None
-        The exact highest threshold that finds every defective part, with its TNR.
+        The exact highest threshold that finds every defective part, with its TNR; optimistic, see
+        `tnr_at_full_tpr`.
     at_full_tpr_on_grid : ThresholdChoice or None
         The same among 0, 1 … 15, as in the paper.
     threshold : float
         The model's own, frozen before this evaluation.
-    tpr, tnr : Rate or None
-        At that threshold, with 95 % Clopper–Pearson intervals.
+    tpr, tnr : Estimate or None
+        At that threshold, with Clopper–Pearson intervals.
     parts : tuple of PartScores
         Every evaluated part.
     images_per_second : float
         From the picture in memory to its score.
     """
 
-    part_auroc: float | None
-    image_auroc: float | None
-    pixel_auroc: float | None
+    part_auroc: Estimate | None
+    image_auroc: Estimate | None
+    pixel_auroc: Estimate | None
+    pro: Estimate | None
     at_full_tpr: ThresholdChoice | None
     at_full_tpr_on_grid: ThresholdChoice | None
     threshold: float
-    tpr: Rate | None
-    tnr: Rate | None
+    tpr: Estimate | None
+    tnr: Estimate | None
     parts: tuple[PartScores, ...]
     images_per_second: float
 
@@ -72,19 +76,25 @@ class Evaluation:
         """Return plain numbers, texts and lists, ready for `json.dumps`; None becomes null."""
         exact, grid = self.at_full_tpr, self.at_full_tpr_on_grid
         labels = [part.label for part in self.parts]
-        return {
+        estimates = {
             "part_auroc": self.part_auroc,
             "image_auroc": self.image_auroc,
             "pixel_auroc": self.pixel_auroc,
+            "pro": self.pro,
             "tnr_at_full_tpr": exact.tnr if exact else None,
-            "threshold_at_full_tpr": exact.threshold if exact else None,
             "tnr_at_full_tpr_on_grid": grid.tnr if grid else None,
+            "tpr": self.tpr,
+            "tnr": self.tnr,
+        }
+        return {
+            **{name: estimate.value if estimate else None for name, estimate in estimates.items()},
+            **{
+                f"{name}_interval": [estimate.low, estimate.high] if estimate else None
+                for name, estimate in estimates.items()
+            },
+            "threshold_at_full_tpr": exact.threshold if exact else None,
             "threshold_at_full_tpr_on_grid": grid.threshold if grid else None,
             "threshold": self.threshold,
-            "tpr": self.tpr.value if self.tpr else None,
-            "tpr_interval": [self.tpr.low, self.tpr.high] if self.tpr else None,
-            "tnr": self.tnr.value if self.tnr else None,
-            "tnr_interval": [self.tnr.low, self.tnr.high] if self.tnr else None,
             "parts_good": labels.count("good"),
             "parts_defective": labels.count("defective"),
             "images_per_second": self.images_per_second,
@@ -167,7 +177,7 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
         Figures on parts that the inspector has not seen. With one view a picture's label is its part's. With
         several it is whether the picture's visible-defect mask marks anything (a good part's pictures are
         good), and the image AUROC is None where a defective part's picture has no mask file; likewise the
-        pixel AUROC.
+        pixel AUROC and PRO.
 
     Raises
     ------
@@ -178,24 +188,26 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
     scores: list[dict[str, float]] = [{} for _ in parts]
     image_scores: list[float] = []
     image_labels: list[bool] = []
-    pixels = PixelAuroc()
+    image_parts: list[int] = []
+    pixels = PixelCounts(len(parts))
     masks_known = all(path is not None for part in parts if part.label == "defective" for path in part.masks.values())
     seconds = 0.0
     for view in dataset.views:
         for i, part in enumerate(parts):
-            path, ignored = part.pictures[view], part.ignored[view]
+            path = part.pictures[view]
             picture = decode_picture(read_bytes(path), name=str(path))
-            mask = None if ignored is None else read_mask(ignored, shape=picture.shape[:2])
+            mask = read_ignored(part.ignored[view], shape=picture.shape)
             started = time.perf_counter()
             result = inspector.score_view(view, picture, mask=mask, name=str(path))
             seconds += time.perf_counter() - started
             scores[i][view] = result.score
             image_scores.append(result.score)
+            image_parts.append(i)
             truth = _visible_defects(part, view, picture)
             one_view_label = part.label == "defective" and len(dataset.views) == 1
             image_labels.append(one_view_label or bool(truth.any()))
             if masks_known:
-                pixels.add(result.heatmap[result.valid], result.geometry.mask_to_grid(truth)[result.valid])
+                pixels.add(result.heatmap, result.geometry.mask_to_grid(truth), result.valid, part=i)
             if progress is not None:
                 progress(f"evaluate view {view}", len(image_scores), len(parts) * len(dataset.views))
     k = inspector.info.config.vote.k
@@ -205,10 +217,16 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
     )
     good = [part.statistic for part in judged if part.label == "good"]
     defective = [part.statistic for part in judged if part.label == "defective"]
+    images_labelled = masks_known or len(dataset.views) == 1
     return Evaluation(
-        part_auroc=roc_auc(good + defective, [False] * len(good) + [True] * len(defective)),
-        image_auroc=roc_auc(image_scores, image_labels) if masks_known or len(dataset.views) == 1 else None,
-        pixel_auroc=pixels.value(),
+        part_auroc=auroc(
+            [part.statistic for part in judged],
+            [part.label == "defective" for part in judged],
+            parts=range(len(judged)),
+        ),
+        image_auroc=auroc(image_scores, image_labels, parts=image_parts) if images_labelled else None,
+        pixel_auroc=pixels.auroc(),
+        pro=pixels.pro(),
         at_full_tpr=tnr_at_full_tpr(good, defective),
         at_full_tpr_on_grid=tnr_at_full_tpr(good, defective, grid=PAPER_GRID),
         threshold=inspector.threshold,

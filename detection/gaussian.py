@@ -1,94 +1,101 @@
-"""One Gaussian for each grid position: moments in one pass, then packed whitening factors.
-
-A symmetric or lower-triangular d×d matrix is *packed*: its rows up to the diagonal one after the other,
-d(d+1)/2 numbers, row i beginning at i(i+1)/2.
-"""
+"""One Gaussian for each grid position: packed whitening factors from moments, and distances to them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.config import Precision
 from detection.errors import ModelError
-from detection.kernels import CHUNKS, parallel_kernel
+from detection.heatmap import heatmap_of
+from detection.kernels import CHUNKS, kernel, parallel_kernel
+from detection.mahalanobis import squared_mahalanobis
+from detection.moments import Float32, Float64, Moments
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-
-
-def packed_length(dimensions: int) -> int:
-    """Return the length d(d+1)/2 of a packed d×d triangle."""
-    return dimensions * (dimensions + 1) // 2
+_POSITIONS = 4096  # whose factors are computed at a time: 80 MB beside the moments
 
 
-def unpack_lower(packed: NDArray[np.floating], *, dimensions: int) -> Float64:
-    """Lay packed triangles out as full lower-triangular matrices.
-
-    Parameters
-    ----------
-    packed : (..., d(d+1)/2) float
-        Packed rows.
-    dimensions : int
-        d.
-
-    Returns
-    -------
-    (..., d, d) float64
-        Zero above the diagonal.
-    """
-    full = np.zeros((*packed.shape[:-1], dimensions, dimensions))
-    full[..., *np.tril_indices(dimensions)] = packed
-    return full
-
-
-@dataclass
-class Moments:
-    """Running mean and co-moment of every position's feature vectors, updated in place.
+@dataclass(frozen=True)
+class Gaussians:
+    """What training learned.
 
     Attributes
     ----------
-    count : int
-        Number of pictures seen, n.
-    mean : (P, d) float64
-        Mean feature of each position.
-    comoment : (P, d(d+1)/2) float32
-        Packed Σ (x − mean)(x − mean)ᵀ; the unbiased covariance is this over n − 1.
-
-    Notes
-    -----
-    Each batch is centred on its own mean and joined by the pairwise formula, so no large numbers are
-    subtracted from each other (Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for
-    computing sample variances*, 1979). Memory does not depend on the number of pictures.
+    pictures : int
+        Number of training pictures, ≥ 2.
+    mean : (P, d) float32
+        Mean feature of each grid position.
+    factors : (P, d(d+1)/2) float32 or uint16
+        Packed whitening factors; uint16 holds bfloat16.
+    scored : (P,) bool
+        False where too few pictures showed the position to know anything about it.
     """
 
-    count: int
-    mean: Float64
-    comoment: Float32
+    pictures: int
+    mean: NDArray[np.float32]
+    factors: NDArray[np.float32] | NDArray[np.uint16]
+    scored: NDArray[np.bool_]
 
     @classmethod
-    def empty(cls, *, positions: int, dimensions: int) -> "Moments":
-        """Return the moments of no picture at all."""
-        return cls(
-            0,
-            np.zeros((positions, dimensions)),
-            np.zeros((positions, packed_length(dimensions)), dtype=np.float32),
-        )
-
-    def update(self, features: Float32) -> None:
-        """Add a small batch of pictures.
+    def from_moments(
+        cls, moments: Moments, *, epsilon: float, precision: Precision, keep_moments: bool = False
+    ) -> "Gaussians":
+        """Factorise moments.
 
         Parameters
         ----------
-        features : (B, P, d) float32
-            Features of B pictures, finite.
+        moments : Moments
+            Of at least two pictures.
+        epsilon : float
+            Added to the covariance's diagonal.
+        precision : str
+            "float32" or "bfloat16", for the factors.
+        keep_moments : bool
+            Whether the moments are needed afterwards; else the factors take their memory.
+
+        Returns
+        -------
+        Gaussians
+            Ready to score.
+
+        Raises
+        ------
+        ModelError
+            With fewer than two pictures.
         """
-        if len(features):
-            _update(features, self.count, self.mean, self.comoment)
-            self.count += len(features)
+        factors = whitening_factors(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
+        return cls(moments.pictures, moments.mean.astype(np.float32), factors, moments.scored())
+
+    def heatmap(
+        self, features: NDArray[np.float32], *, sigma: float, masked: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Smooth heatmap of one picture.
+
+        Parameters
+        ----------
+        features : (P, d) float32
+            The picture's features.
+        sigma : float
+            Of the Gaussian filter, in pixels.
+        masked : (P,) bool, optional
+            Positions that the picture does not show.
+
+        Returns
+        -------
+        (R, R) float32
+            Mahalanobis distance, enlarged to the network's input.
+        """
+        squared = np.empty((1, len(features)), dtype=np.float32)
+        squared_mahalanobis(features[np.newaxis], self.mean, self.factors, out=squared)
+        hidden = ~self.scored if masked is None else masked | ~self.scored
+        return heatmap_of(squared[0], sigma=sigma, hidden=hidden)
 
 
-def whitening_factors(moments: Moments, *, epsilon: float, left_out: int = 0, out: Float32 | None = None) -> Float32:
+def whitening_factors(
+    moments: Moments, *, epsilon: float, precision: Precision = "float32", keep_moments: bool = True
+) -> NDArray[Any]:
     """Packed inverse Cholesky factors of every position's regularised covariance.
 
     Parameters
@@ -97,15 +104,16 @@ def whitening_factors(moments: Moments, *, epsilon: float, left_out: int = 0, ou
         Of at least two pictures.
     epsilon : float
         Added to the covariance's diagonal, > 0; 0.01 in the paper.
-    left_out : int
-        1 for the factors that `leave_one_out` needs: the co-moment is divided by one picture less.
-    out : (P, d(d+1)/2) float32, optional
-        Where to write; may be `moments.comoment` itself, which is then lost.
+    precision : str
+        "float32", or "bfloat16" (as uint16) for half the memory.
+    keep_moments : bool
+        Without, the factors take the place of `moments.comoment`, which is lost.
 
     Returns
     -------
-    (P, d(d+1)/2) float32
-        Rows of L⁻¹ with L Lᵀ = Σ + epsilon·I and Σ the unbiased covariance, computed in float64.
+    (P, d(d+1)/2) float32 or uint16
+        Rows of L⁻¹ with L Lᵀ = Σ + epsilon·I and Σ the unbiased covariance, computed in float64. Positions that
+        fewer than two pictures show have zeros.
 
     Raises
     ------
@@ -114,107 +122,196 @@ def whitening_factors(moments: Moments, *, epsilon: float, left_out: int = 0, ou
 
     Notes
     -----
-    Defard et al., *PaDiM*, 2021, eq. 1.
+    Defard et al., *PaDiM*, 2021, eq. 1. What is rounded to bfloat16 is a row w of L⁻¹ whose only use is w·δ, and δ
+    spreads along the columns of L: its numbers are rounded from last to first, each taking over what the rounding
+    before it did along L (Babai, *On Lovász' lattice reduction and the nearest lattice point problem*, 1986). On
+    good pictures that makes the error of the distance a third of what rounding each number by itself does.
     """
-    degrees = moments.count - 1 - left_out
-    if degrees < 1:
+    if moments.pictures < 2:
         raise ModelError(
-            f"{moments.count} training picture(s) have no covariance: train with at least {2 + left_out}, "
-            "better 50 and more"
+            f"{moments.pictures} training picture(s) have no covariance: train with at least 2, better 50 and more"
         )
-    factors = np.empty_like(moments.comoment) if out is None else out
-    _whiten(moments.comoment, 1.0 / degrees, epsilon, factors)
-    if not np.isfinite(factors[:, -1]).all():
+    comoment, count = moments.comoment, moments.count
+    number: type[np.generic] = np.uint16 if precision == "bfloat16" else np.float32
+    whiten = _whiten_bfloat16 if precision == "bfloat16" else _whiten_float32
+    if keep_moments:
+        factors = np.empty(comoment.shape, dtype=number)
+    else:
+        factors = comoment.reshape(-1).view(number)[: comoment.size].reshape(comoment.shape)
+    for first in range(0, len(comoment), _POSITIONS):
+        some = slice(first, first + _POSITIONS)
+        done = np.empty(comoment[some].shape, dtype=number)
+        whiten(comoment[some], count[some], epsilon, done)
+        factors[some] = done  # in place, this lies in what was read by now: factors are never larger than moments
+    if not np.isfinite(moments.mean).all() or not np.isfinite(_last(factors)).all():
         raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
     return factors
 
 
-def leave_one_out(squared: Float32, *, count: int) -> Float32:
+def leave_one_out(
+    moments: Moments,
+    features: Float32,
+    *,
+    epsilon: float,
+    first: int = 0,
+    masked: NDArray[np.bool_] | None = None,
+) -> Float32:
     """Squared distances of training pictures to the Gaussians of all the other training pictures.
 
     Parameters
     ----------
-    squared : (...) float32
-        s = δᵀ(C/(n−2) + εI)⁻¹δ of a training picture, with δ its deviation from the mean of all pictures and C
-        their co-moment: `squared_mahalanobis` with the factors of ``left_out=1``.
-    count : int
-        Number of training pictures n, at least 3.
+    moments : Moments
+        Of all training pictures, at least 3.
+    features : (N, K, d) float32
+        Features of training pictures at K neighbouring positions.
+    epsilon : float
+        Added to the covariance's diagonal.
+    first : int
+        The first of these positions.
+    masked : (N, K) bool, optional
+        True where a picture does not show the position.
 
     Returns
     -------
-    (...) float32
-        Exactly what training without the picture would give, up to rounding.
+    (N, K) float32
+        Exactly what training without the picture would give, up to rounding; 0 where masked or without a Gaussian.
 
     Notes
     -----
-    Leaving a picture out shifts the mean by δ/(n−1) and takes n/(n−1)·δδᵀ from C. By Sherman and Morrison's
-    formula (1950) its squared distance is then (n/(n−1))²·s / (1 − n/((n−1)(n−2))·s).
+    Leaving a picture out shifts the mean by δ/(n−1) and takes n/(n−1)·δδᵀ from the co-moment C, with δ its deviation
+    from the mean of all. With s = δᵀ(C/(n−2) + εI)⁻¹δ its squared distance is then, by Sherman and Morrison's formula
+    (1950), (n/(n−1))²·s / (1 − n/((n−1)(n−2))·s). One factorisation serves all pictures.
     """
-    n = float(count)
-    # Not negative in exact arithmetic; at this bound a distance of 10⁵ is reached, beyond any that decides.
-    remaining = np.maximum(1.0 - n / ((n - 1) * (n - 2)) * squared.astype(np.float64), 1e-9)
-    return ((n / (n - 1)) ** 2 * squared / remaining).astype(np.float32)
+    positions = slice(first, first + features.shape[1])
+    hidden = np.zeros(features.shape[:2], dtype=np.bool_) if masked is None else masked
+    count = np.where(moments.scored(), moments.count, 0)[positions]
+    squared = np.zeros(features.shape[:2], dtype=np.float32)
+    _leave_one_out(features, hidden, count, moments.mean[positions], moments.comoment[positions], epsilon, squared)
+    return squared
+
+
+def _last(packed: NDArray[Any]) -> NDArray[Any]:
+    """Last number of every packed row: not finite when any feature of the position was not; bfloat16 widened."""
+    last = packed[:, -1]
+    return (last.astype(np.uint32) << 16).view(np.float32) if last.dtype == np.uint16 else last
+
+
+@kernel
+def _factorise(comoment: Float32, scale: float, epsilon: float, inverse: Float64, lower: Float64) -> None:
+    """Overwrite the lower triangles of `lower` with L and of `inverse` with L⁻¹, for L Lᵀ = scale·C + epsilon·I."""
+    # Row i of L is L⁻¹ (rows before i) times row i of Σ; row i of L⁻¹ follows from it and the rows before. So Σ's
+    # row i is read once, and all inner loops are contiguous.
+    dimensions = inverse.shape[0]
+    row = np.empty(dimensions)
+    start = 0
+    for i in range(dimensions):
+        for j in range(i + 1):
+            row[j] = comoment[start + j] * scale
+        pivot = row[i] + epsilon
+        for k in range(i):
+            total = 0.0
+            for j in range(k + 1):
+                total += inverse[k, j] * row[j]
+            lower[i, k] = total
+            pivot -= total * total
+        lower[i, i] = np.sqrt(pivot)
+        diagonal = 1.0 / lower[i, i]
+        for j in range(i):
+            row[j] = 0.0
+        for k in range(i):
+            factor = lower[i, k] * diagonal
+            for j in range(k + 1):
+                row[j] -= factor * inverse[k, j]
+        row[i] = diagonal
+        for j in range(i + 1):
+            inverse[i, j] = row[j]
+        start += i + 1
 
 
 @parallel_kernel
-def _update(features: Float32, count: int, mean: Float64, comoment: Float32) -> None:
-    batch, positions, dimensions = features.shape
-    total = count + batch
-    for p in numba.prange(positions):
-        # The batch's deviations from its own mean, and one more row that accounts for the shift of the mean.
-        rows = np.empty((batch + 1, dimensions), dtype=np.float32)
-        shift_weight = np.sqrt(count * batch / total)
-        for j in range(dimensions):
-            batch_mean = 0.0
-            for b in range(batch):
-                batch_mean += features[b, p, j]
-            batch_mean /= batch
-            for b in range(batch):
-                rows[b, j] = features[b, p, j] - batch_mean
-            shift = batch_mean - mean[p, j]
-            rows[batch, j] = shift * shift_weight
-            mean[p, j] += shift * batch / total
-        for b in range(batch + 1):
-            start = 0
-            for i in range(dimensions):
-                left = rows[b, i]
-                for j in range(i + 1):
-                    comoment[p, start + j] += left * rows[b, j]
-                start += i + 1
-
-
-@parallel_kernel
-def _whiten(comoment: Float32, scale: float, epsilon: float, out: Float32) -> None:
-    # Row i of L is L⁻¹ (rows before i) times row i of Σ; row i of L⁻¹ follows from it and the rows before.
-    # So L is never stored, Σ's row i is read once and may be overwritten, and inner loops are contiguous.
+def _whiten_float32(comoment: Float32, count: NDArray[np.int64], epsilon: float, out: Float32) -> None:
     positions = comoment.shape[0]
     dimensions = int((np.sqrt(8.0 * comoment.shape[1] + 1.0) - 1.0) / 2.0 + 0.5)
     chunks = min(positions, CHUNKS)
     for chunk in numba.prange(chunks):
         inverse = np.zeros((dimensions, dimensions))
-        row = np.empty(dimensions)
-        left = np.empty(dimensions)
+        lower = np.zeros((dimensions, dimensions))
         for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
+            if count[p] < 2:
+                out[p, :] = np.float32(0.0)
+                continue
+            _factorise(comoment[p], 1.0 / (count[p] - 1), epsilon, inverse, lower)
             start = 0
             for i in range(dimensions):
                 for j in range(i + 1):
-                    row[j] = comoment[p, start + j] * scale
-                pivot = row[i] + epsilon
-                for k in range(i):
-                    total = 0.0
-                    for j in range(k + 1):
-                        total += inverse[k, j] * row[j]
-                    left[k] = total
-                    pivot -= total * total
-                diagonal = 1.0 / np.sqrt(pivot)
-                for j in range(i):
-                    row[j] = 0.0
-                for k in range(i):
-                    factor = left[k] * diagonal
-                    for j in range(k + 1):
-                        row[j] -= factor * inverse[k, j]
-                row[i] = diagonal
-                for j in range(i + 1):
-                    inverse[i, j] = row[j]
-                    out[p, start + j] = row[j]
+                    out[p, start + j] = inverse[i, j]
                 start += i + 1
+
+
+@parallel_kernel
+def _whiten_bfloat16(comoment: Float32, count: NDArray[np.int64], epsilon: float, out: NDArray[np.uint16]) -> None:
+    positions = comoment.shape[0]
+    dimensions = int((np.sqrt(8.0 * comoment.shape[1] + 1.0) - 1.0) / 2.0 + 0.5)
+    chunks = min(positions, CHUNKS)
+    for chunk in numba.prange(chunks):
+        inverse = np.zeros((dimensions, dimensions))
+        lower = np.zeros((dimensions, dimensions))
+        along = np.empty(dimensions)  # what roundings so far do along the columns of L
+        number = np.empty(1, dtype=np.float32)
+        bits = number.view(np.uint32)
+        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
+            if count[p] < 2:
+                out[p, :] = np.uint16(0)
+                continue
+            _factorise(comoment[p], 1.0 / (count[p] - 1), epsilon, inverse, lower)
+            start = 0
+            for i in range(dimensions):
+                for k in range(i + 1):
+                    along[k] = 0.0
+                for j in range(i, -1, -1):
+                    number[0] = inverse[i, j] + along[j] / lower[j, j]
+                    upper = np.uint32(bits[0] + np.uint32(0x7FFF) + ((bits[0] >> np.uint32(16)) & np.uint32(1)))
+                    upper = upper >> np.uint32(16)
+                    out[p, start + j] = np.uint16(upper)
+                    bits[0] = np.uint32(upper << np.uint32(16))
+                    missed = inverse[i, j] - number[0]
+                    for k in range(j + 1):
+                        along[k] += missed * lower[j, k]
+                start += i + 1
+
+
+@parallel_kernel
+def _leave_one_out(
+    features: Float32,
+    masked: NDArray[np.bool_],
+    count: NDArray[np.int64],
+    mean: Float64,
+    comoment: Float32,
+    epsilon: float,
+    out: Float32,
+) -> None:
+    pictures, positions, dimensions = features.shape
+    chunks = min(positions, CHUNKS)
+    for chunk in numba.prange(chunks):
+        inverse = np.zeros((dimensions, dimensions))
+        lower = np.zeros((dimensions, dimensions))
+        delta = np.empty(dimensions)
+        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
+            if count[p] < 3:
+                continue
+            n = float(count[p])
+            _factorise(comoment[p], 1.0 / (n - 2), epsilon, inverse, lower)
+            for b in range(pictures):
+                if masked[b, p]:
+                    continue
+                for j in range(dimensions):
+                    delta[j] = features[b, p, j] - mean[p, j]
+                squared = 0.0
+                for i in range(dimensions):
+                    total = 0.0
+                    for j in range(i + 1):
+                        total += inverse[i, j] * delta[j]
+                    squared += total * total
+                # Not negative in exact arithmetic; at this bound a distance of 10⁵ is reached, beyond any that decides.
+                remaining = max(1.0 - n / ((n - 1) * (n - 2)) * squared, 1e-9)
+                out[b, p] = (n / (n - 1)) ** 2 * squared / remaining

@@ -10,7 +10,8 @@ from detection.kernels import CHUNKS, parallel_kernel
 
 
 def squared_mahalanobis(
-    delta: NDArray[np.float32],
+    features: NDArray[np.float32],
+    mean: NDArray[np.float32],
     factors: NDArray[np.float32] | NDArray[np.uint16],
     *,
     out: NDArray[np.float32],
@@ -19,21 +20,24 @@ def squared_mahalanobis(
 
     Parameters
     ----------
-    delta : (P, d) float32
-        Feature minus mean, a row for each of the P grid positions.
+    features : (B, P, d) float32
+        Features of one picture or a small batch, a row for each of the P grid positions.
+    mean : (P, d) float32
+        Means μ of the positions.
     factors : (P, d(d+1)/2) float32 or uint16
         Rows of the lower-triangular whitening factor L⁻¹ (Σ = L Lᵀ), packed row by row; uint16 holds
-        bfloat16 numbers (see `to_bfloat16`).
-    out : (P,) float32
-        Overwritten with ‖L⁻¹ δ‖² ≥ 0.
+        bfloat16 numbers, the upper halves of float32.
+    out : (B, P) float32
+        Overwritten with ‖L⁻¹ (x − μ)‖² ≥ 0.
 
     Notes
     -----
-    Reads each factor once, so the time is the factors' size over memory bandwidth; sums are float32.
+    Reads each factor once whatever the batch, so the time of one picture is the factors' size over memory
+    bandwidth; sums are float32.
     Defard et al., *PaDiM*, 2021, eq. 2.
     """
     kernel = _squared_bfloat16 if factors.dtype == np.uint16 else _squared_float32
-    kernel(delta, factors, out)
+    kernel(features, mean, factors, out)
 
 
 def reference_squared_mahalanobis(delta: NDArray[np.floating], covariance: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -57,63 +61,48 @@ def reference_squared_mahalanobis(delta: NDArray[np.floating], covariance: NDArr
     return distances
 
 
-def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Round to bfloat16 (nearest, ties to even), kept as the upper 16 bits of the float32.
-
-    Parameters
-    ----------
-    values : float32
-        Finite.
-
-    Returns
-    -------
-    uint16
-        Same shape; relative error at most 2⁻⁹.
-    """
-    rounded = np.empty(values.shape, dtype=np.uint16)
-    _round_bfloat16(np.ascontiguousarray(values).reshape(-1).view(np.uint32), rounded.reshape(-1))
-    return rounded
-
-
 @parallel_kernel
-def _round_bfloat16(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
-    for k in numba.prange(bits.shape[0]):
-        word = np.uint32(bits[k])
-        out[k] = np.uint16((word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
-
-
-@parallel_kernel
-def _squared_float32(delta: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]) -> None:
-    positions, dimensions = delta.shape
-    for p in numba.prange(positions):
-        squared = np.float32(0.0)
-        start = 0
-        for i in range(dimensions):
-            total = np.float32(0.0)
-            for j in range(i + 1):
-                total += factors[p, start + j] * delta[p, j]
-            squared += total * total
-            start += i + 1
-        out[p] = squared
-
-
-@parallel_kernel
-def _squared_bfloat16(delta: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]) -> None:
-    positions, dimensions = delta.shape
-    length = factors.shape[1]
+def _squared_float32(
+    features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
+) -> None:
+    batch, positions, dimensions = features.shape
     chunks = min(positions, CHUNKS)
     for chunk in numba.prange(chunks):
-        bits = np.empty(length, dtype=np.uint32)
-        factor = bits.view(np.float32)
+        delta = np.empty(dimensions, dtype=np.float32)
         for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            for k in range(length):
-                bits[k] = np.uint32(factors[p, k]) << np.uint32(16)
-            squared = np.float32(0.0)
-            start = 0
-            for i in range(dimensions):
-                total = np.float32(0.0)
-                for j in range(i + 1):
-                    total += factor[start + j] * delta[p, j]
-                squared += total * total
-                start += i + 1
-            out[p] = squared
+            for b in range(batch):
+                for j in range(dimensions):
+                    delta[j] = features[b, p, j] - mean[p, j]
+                squared = np.float32(0.0)
+                start = 0
+                for i in range(dimensions):
+                    total = np.float32(0.0)
+                    for j in range(i + 1):
+                        total += factors[p, start + j] * delta[j]
+                    squared += total * total
+                    start += i + 1
+                out[b, p] = squared
+
+
+@parallel_kernel
+def _squared_bfloat16(
+    features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
+) -> None:
+    # The same loop. Widening is spelt with int32 because it is vectorised then, with uint32 or a shift it is not.
+    batch, positions, dimensions = features.shape
+    chunks = min(positions, CHUNKS)
+    for chunk in numba.prange(chunks):
+        delta = np.empty(dimensions, dtype=np.float32)
+        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
+            for b in range(batch):
+                for j in range(dimensions):
+                    delta[j] = features[b, p, j] - mean[p, j]
+                squared = np.float32(0.0)
+                start = 0
+                for i in range(dimensions):
+                    total = np.float32(0.0)
+                    for j in range(i + 1):
+                        total += np.int32(np.int32(factors[p, start + j]) * 65536).view(np.float32) * delta[j]
+                    squared += total * total
+                    start += i + 1
+                out[b, p] = squared

@@ -1,8 +1,6 @@
 """PaDiM: one Gaussian of pretrained features for each position of a picture grid."""
 
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +9,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 
-from detection.backbones import STRIDE, Backbone, pretrained, read_state_dict, restored, total_channels
-from detection.config import BackboneName, ModelConfig, Precision, PreprocessConfig
+from detection.backbones import Backbone, fastest_arithmetic, pretrained, read_state_dict, restored, total_channels
+from detection.config import BackboneName, ModelConfig, NetworkArithmetic, Precision, PreprocessConfig
 from detection.errors import ModelError, WeightsError
-from detection.gaussian import Moments, packed_length, whitening_factors
-from detection.heatmap import smooth_heatmap
-from detection.mahalanobis import squared_mahalanobis, to_bfloat16
+from detection.gaussian import Gaussians
+from detection.heatmap import STRIDE
+from detection.moments import Moments, packed_length
 from detection.pictures import Image
 from detection.preprocess import prepare
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
@@ -24,87 +22,16 @@ from detection.storage import READABLE, new_folder, read_json, read_tensors, wri
 BACKBONE_FILE = "backbone.safetensors"
 DESCRIPTION_FILE = "padim.json"
 TENSORS_FILE = "padim.safetensors"
+MOMENTS_FILE = "moments.safetensors"
 
-_BATCH = 8  # pictures whose features join the moments at a time: 0.2 GB of features at 1024²
 _WHOLE_PICTURE = PreprocessConfig(crop="none")
-
-
-@dataclass(frozen=True)
-class Gaussians:
-    """What training learns.
-
-    Attributes
-    ----------
-    pictures : int
-        Number of training pictures, ≥ 2.
-    mean : (P, d) float32
-        Mean feature of each grid position.
-    factors : (P, d(d+1)/2) float32 or uint16
-        Packed whitening factors; uint16 holds bfloat16.
-    """
-
-    pictures: int
-    mean: NDArray[np.float32]
-    factors: NDArray[np.float32] | NDArray[np.uint16]
-
-    @classmethod
-    def from_moments(cls, moments: Moments, *, epsilon: float, precision: Precision) -> "Gaussians":
-        """Factorise moments; `moments.comoment` is overwritten, so that no second set is needed.
-
-        Parameters
-        ----------
-        moments : Moments
-            Of at least two pictures.
-        epsilon : float
-            Added to the covariance's diagonal.
-        precision : str
-            "float32" or "bfloat16", for the factors.
-
-        Returns
-        -------
-        Gaussians
-            Ready to score.
-
-        Raises
-        ------
-        ModelError
-            With fewer than two pictures.
-        """
-        factors = whitening_factors(moments, epsilon=epsilon, out=moments.comoment)
-        stored = to_bfloat16(factors) if precision == "bfloat16" else factors
-        return cls(moments.count, moments.mean.astype(np.float32), stored)
-
-    def heatmap(self, features: NDArray[np.float32], *, sigma: float) -> NDArray[np.float32]:
-        """Smooth heatmap of one picture.
-
-        Parameters
-        ----------
-        features : (P, d) float32
-            The picture's features.
-        sigma : float
-            Of the Gaussian filter, in pixels.
-
-        Returns
-        -------
-        (R, R) float32
-            Mahalanobis distance, enlarged to the network's input.
-        """
-        squared = np.empty(len(features), dtype=np.float32)
-        squared_mahalanobis(features - self.mean, self.factors, out=squared)
-        return heatmap_of(squared, sigma=sigma)
-
-
-def heatmap_of(squared: NDArray[np.float32], *, sigma: float) -> NDArray[np.float32]:
-    """Return the smooth heatmap (R, R) float32 of squared distances (P,) float32."""
-    grid = math.isqrt(len(squared))
-    return smooth_heatmap(np.sqrt(squared).reshape(grid, grid), resolution=STRIDE * grid, sigma=sigma)
 
 
 class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-padim"] = "twinspect-padim"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     config: ModelConfig
     smoothing_sigma: float = Field(gt=0)
     pictures: int = Field(ge=2)
@@ -127,6 +54,8 @@ class PaDiM:
         "float32" or "bfloat16" storage of the whitening factors.
     seed : int
         Picks the channels.
+    network : str
+        How the network computes: "exact", "folded", "bfloat16" or "auto"; see `ModelConfig.network`.
     epsilon : float
         Added to the covariance's diagonal.
     smoothing_sigma : float
@@ -153,16 +82,18 @@ class PaDiM:
         n_features: int = 100,
         precision: Precision = "float32",
         seed: int = 0,
+        network: Literal["auto"] | NetworkArithmetic = "auto",
         epsilon: float = 0.01,
         smoothing_sigma: float = 4.0,
     ) -> None:
         try:
-            self.config = ModelConfig(
+            config = ModelConfig(
                 backbone=backbone,
                 resolution=resolution,
                 n_features=n_features,
                 precision=precision,
                 seed=seed,
+                network=network,
                 epsilon=epsilon,
             )
         except ValidationError as error:
@@ -170,11 +101,13 @@ class PaDiM:
             raise ModelError(f"PaDiM: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from error
         if not smoothing_sigma > 0:
             raise ModelError(f"PaDiM: smoothing_sigma = {smoothing_sigma}: must be greater than 0")
+        self.config = resolved(config)
         self.channels = pick_channels(self.config)
         self.smoothing_sigma = smoothing_sigma
         self._weights = None if weights is None else Path(weights)
         self._backbone: Backbone | None = None
         self._gaussians: Gaussians | None = None
+        self._moments: Moments | None = None
 
     @classmethod
     def assemble(
@@ -197,7 +130,9 @@ class PaDiM:
     def backbone(self) -> Backbone:
         """The feature extractor, loaded when first needed; `WeightsError` when its weights cannot be had."""
         if self._backbone is None:
-            self._backbone = pretrained(self.config.backbone, weights=self._weights)
+            self._backbone = pretrained(
+                self.config.backbone, weights=self._weights, arithmetic=arithmetic_of(self.config)
+            )
         return self._backbone
 
     @property
@@ -227,11 +162,49 @@ class PaDiM:
         PictureError
             When one is unusable.
         """
-        moments = moments_of(
-            (self.features(self._square(image, f"picture {i}")) for i, image in enumerate(images)),
-            config=self.config,
-        )
+        moments = no_moments(self.config)
+        self._learn(images, moments)
+        self._moments = None
         self._gaussians = Gaussians.from_moments(moments, epsilon=self.config.epsilon, precision=self.config.precision)
+        return self
+
+    def partial_fit(self, images: Iterable[Image]) -> "PaDiM":
+        """Learn from more good pictures.
+
+        Parameters
+        ----------
+        images : iterable of (H, W, 3) uint8
+            RGB; at least two before or with these. None at all leaves the model as it is.
+
+        Returns
+        -------
+        PaDiM
+            Itself, as if trained with `fit` on all pictures so far.
+
+        Raises
+        ------
+        ModelError
+            With fewer than two pictures, or when `fit` trained the model: whitening factors alone cannot be updated.
+        PictureError
+            When one is unusable; the pictures of this call are then forgotten.
+
+        Notes
+        -----
+        The float32 moments stay in memory beside the factors, twice their size with bfloat16, and `save` writes them
+        into a file of their own.
+        """
+        if self._moments is None and self._gaussians is not None:
+            raise ModelError(
+                "this PaDiM keeps no training state that could be continued; train it with partial_fit from the "
+                "first picture on"
+            )
+        before = no_moments(self.config) if self._moments is None else self._moments
+        moments = Moments(before.pictures, before.count.copy(), before.mean.copy(), before.comoment.copy())
+        self._learn(images, moments)
+        self._gaussians = Gaussians.from_moments(
+            moments, epsilon=self.config.epsilon, precision=self.config.precision, keep_moments=True
+        )
+        self._moments = moments
         return self
 
     def score(self, image: Image) -> NDArray[np.float32]:
@@ -281,6 +254,11 @@ class PaDiM:
         with new_folder(Path(folder), marker=DESCRIPTION_FILE) as target:
             write_backbone(target / BACKBONE_FILE, backbone)
             self.write_gaussians(target, gaussians)
+            if self._moments is not None:
+                moments = self._moments
+                write_tensors(
+                    target / MOMENTS_FILE, {"count": moments.count, "mean": moments.mean, "comoment": moments.comoment}
+                )
 
     @classmethod
     def load(cls, folder: str | Path) -> "PaDiM":
@@ -302,9 +280,21 @@ class PaDiM:
             When a file is missing, damaged or foreign.
         """
         place = Path(folder)
-        description = read_json(place / DESCRIPTION_FILE, _Description)
-        backbone = read_backbone(place / BACKBONE_FILE, description.config.backbone)
-        return cls.read_gaussians(place, backbone)
+        config = read_json(place / DESCRIPTION_FILE, _Description).config
+        backbone = read_backbone(place / BACKBONE_FILE, config.backbone, arithmetic=arithmetic_of(config))
+        model = cls.read_gaussians(place, backbone)
+        if (place / MOMENTS_FILE).exists():
+            positions, dimensions = _grid_shape(config)
+            tensors = read_tensors(
+                place / MOMENTS_FILE,
+                {
+                    "count": ((positions,), np.int64),
+                    "mean": ((positions, dimensions), np.float64),
+                    "comoment": ((positions, packed_length(dimensions)), np.float32),
+                },
+            )
+            model._moments = Moments(model.gaussians.pictures, tensors["count"], tensors["mean"], tensors["comoment"])
+        return model
 
     def write_gaussians(self, folder: Path, gaussians: Gaussians) -> None:
         """Write everything but the backbone into an existing folder."""
@@ -312,7 +302,12 @@ class PaDiM:
             config=self.config, smoothing_sigma=self.smoothing_sigma, pictures=gaussians.pictures
         )
         write_json(folder / DESCRIPTION_FILE, description)
-        tensors = {"mean": gaussians.mean, "factors": gaussians.factors, "channels": self.channels}
+        tensors = {
+            "mean": gaussians.mean,
+            "factors": gaussians.factors,
+            "scored": gaussians.scored,
+            "channels": self.channels,
+        }
         write_tensors(folder / TENSORS_FILE, tensors)
 
     @classmethod
@@ -320,15 +315,19 @@ class PaDiM:
         """Read everything but the backbone; `ModelError` when a file is not what it should be."""
         description = read_json(folder / DESCRIPTION_FILE, _Description)
         config = description.config
-        if config.backbone != backbone.name:
-            raise ModelError(f"{folder}: made for {config.backbone}, not for {backbone.name}; train it again")
-        positions, dimensions = (config.resolution // STRIDE) ** 2, config.n_features
+        if (config.backbone, arithmetic_of(config)) != (backbone.name, backbone.arithmetic):
+            raise ModelError(
+                f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
+                f"({backbone.arithmetic}); train it again"
+            )
+        positions, dimensions = _grid_shape(config)
         factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
         tensors = read_tensors(
             folder / TENSORS_FILE,
             {
                 "mean": ((positions, dimensions), np.float32),
                 "factors": ((positions, packed_length(dimensions)), factor_type),
+                "scored": ((positions,), np.bool_),
                 "channels": ((dimensions,), np.int64),
             },
         )
@@ -338,13 +337,30 @@ class PaDiM:
         return cls.assemble(
             config,
             backbone=backbone,
-            gaussians=Gaussians(description.pictures, tensors["mean"], tensors["factors"]),
+            gaussians=Gaussians(description.pictures, tensors["mean"], tensors["factors"], tensors["scored"]),
             smoothing_sigma=description.smoothing_sigma,
             channels=channels,
         )
 
+    def _learn(self, images: Iterable[Image], moments: Moments) -> None:
+        moments.update_each(
+            (self.features(self._square(image, f"picture {i}")), None) for i, image in enumerate(images)
+        )
+
     def _square(self, image: Image, name: str) -> Image:
         return prepare(image, resolution=self.config.resolution, config=_WHOLE_PICTURE, name=name).image
+
+
+def resolved(config: ModelConfig) -> ModelConfig:
+    """Return a configuration that says how the network computes, whatever machine it is read on later."""
+    return config.model_copy(update={"network": arithmetic_of(config)})
+
+
+def arithmetic_of(config: ModelConfig) -> NetworkArithmetic:
+    """Return how the network of a configuration computes; of a `resolved` one, on every machine the same."""
+    if config.network != "auto":
+        return config.network
+    return fastest_arithmetic() if config.precision == "bfloat16" else "exact"
 
 
 def pick_channels(config: ModelConfig) -> NDArray[np.int64]:
@@ -361,12 +377,16 @@ def pick_channels(config: ModelConfig) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(config.seed).choice(total, size=config.n_features, replace=False))
 
 
-def moments_of(features: Iterable[NDArray[np.float32]], *, config: ModelConfig) -> Moments:
-    """Gather the moments of pictures' features, each ((R/4)², d) float32, a few at a time."""
-    moments = Moments.empty(positions=(config.resolution // STRIDE) ** 2, dimensions=config.n_features)
-    for batch in _batches(features):
-        moments.update(np.stack(batch))
-    return moments
+def no_moments(config: ModelConfig) -> Moments:
+    """Return the moments of no picture, of a model's size."""
+    positions, dimensions = _grid_shape(config)
+    return Moments.empty(positions=positions, dimensions=dimensions)
+
+
+def moments_bytes(config: ModelConfig) -> int:
+    """Return about how much memory a model's moments take."""
+    positions, dimensions = _grid_shape(config)
+    return 4 * positions * packed_length(dimensions)
 
 
 def write_backbone(path: Path, backbone: Backbone) -> None:
@@ -376,20 +396,13 @@ def write_backbone(path: Path, backbone: Backbone) -> None:
     path.chmod(READABLE)
 
 
-def read_backbone(path: Path, name: BackboneName) -> Backbone:
+def read_backbone(path: Path, name: BackboneName, *, arithmetic: NetworkArithmetic) -> Backbone:
     """Read what `write_backbone` wrote; `ModelError` when it is something else."""
     try:
-        return restored(name, read_state_dict(path), source=str(path))
+        return restored(name, read_state_dict(path), arithmetic=arithmetic, source=str(path))
     except WeightsError as error:
         raise ModelError(f"the model's backbone is not usable: {error}") from error
 
 
-def _batches(features: Iterable[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float32]]]:
-    batch: list[NDArray[np.float32]] = []
-    for one in features:
-        batch.append(one)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _grid_shape(config: ModelConfig) -> tuple[int, int]:
+    return (config.resolution // STRIDE) ** 2, config.n_features

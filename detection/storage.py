@@ -22,7 +22,7 @@ READABLE = 0o644
 
 _File = TypeVar("_File", bound=BaseModel)
 
-_DTYPES = {"F32": np.float32, "U16": np.uint16, "I64": np.int64}
+_DTYPES = {"BOOL": np.bool_, "F32": np.float32, "F64": np.float64, "I64": np.int64, "U8": np.uint8, "U16": np.uint16}
 
 
 @contextmanager

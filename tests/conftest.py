@@ -2,10 +2,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cell.config import Loaded, load_cell, load_part, load_production
 from cell.schema import CellFile
 from cell.setup import Order
+
+# The same examples every time, and no time limit for one of them: the machine may be busy.
+settings.register_profile("calm", deadline=None, derandomize=True)
+settings.load_profile("calm")
 
 
 def small_twin(width: int) -> Loaded[CellFile]:

@@ -15,8 +15,11 @@ _SHOWN = (
     "part_auroc",
     "image_auroc",
     "pixel_auroc",
+    "pro",
     "tnr_at_full_tpr",
     "threshold_at_full_tpr",
+    "tnr_at_full_tpr_on_grid",
+    "threshold_at_full_tpr_on_grid",
     "tpr",
     "tnr",
     "threshold",
@@ -36,8 +39,12 @@ def run_evaluate(dataset: Path, model: Path, file: Path) -> None:
         )
     figures = evaluation.to_json()
     write_text(file, json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    table = Table("figure", "value", title=f"{model} on {dataset}")
+    table = Table("figure", "value", "95 % interval", title=f"{model} on {dataset}")
     for name in _SHOWN:
-        value = figures[name]
-        table.add_row(name, "–" if value is None else f"{value:.4g}")
+        value, interval = figures[name], figures.get(f"{name}_interval")
+        table.add_row(
+            name,
+            "–" if value is None else f"{value:.4g}",
+            f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else "",
+        )
     screen.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +11,7 @@ from typing import Any
 from cell.commands.console import out as screen
 from cell.commands.console import progress, require_writable
 from cell.config import check, load_detection
-from detection import Inspector, ModelConfig, read_dataset
+from detection import Inspector, ModelConfig, read_dataset, train
 from detection.description import DESCRIPTION_FILE
 
 
@@ -30,20 +31,32 @@ def run_train(
     require_writable(out, holds=DESCRIPTION_FILE)
     pictures = read_dataset(dataset)
     with progress("training", None) as report:
-        inspector = Inspector.train(
+        inspector = train(
             pictures,
+            out,
             config=settings,
             model=model_config,
             weights=weights,
             train_parts=train_parts,
             progress=lambda doing, done, total: report(done, doing, total),
         )
-    inspector.save(out)
-    parts = len(inspector.info.trained_with)
+    info = inspector.info
+    uses = Counter(part.use for part in info.trained_with)
     screen.print(
-        f"{len(inspector.views)} models from {parts} good parts in {perf_counter() - start:.0f} s, "
+        f"{len(inspector.views)} models from {uses['training']} good parts in {perf_counter() - start:.0f} s, "
         f"threshold {inspector.threshold:.2f}: {out}"
     )
-    if inspector.threshold == 0:
+    if uses["trimmed"]:
+        names = ", ".join(part.part_id for part in info.trained_with if part.use == "trimmed")
+        screen.print(f"{uses['trimmed']} more left out as the most unlike the others: {names}")
+    if uses["calibration"]:
+        screen.print(f"{uses['calibration']} more were held back to set the threshold")
+    if uses["defective"]:
+        screen.print(f"{uses['defective']} that are declared defective set the threshold")
+    if info.guarantee is not None:
+        screen.print(f"guaranteed: {info.guarantee}")
+    elif inspector.threshold == 0:
         screen.print("two parts are too few to hold one out: every part will be rejected; train with more")
+    else:
+        screen.print(f"the threshold is an estimate, by {info.config.threshold.method}: nothing is guaranteed")
     return inspector

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detection import Dataset, DetectionConfig, Inspector, ModelConfig, read_dataset
+from detection import Dataset, DetectionConfig, Inspector, ModelConfig, read_dataset, train
 from detection.backbones import Backbone, pretrained
 from detection.config import PreprocessConfig, ScoreConfig
 
@@ -124,4 +124,4 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="session")
 def inspector(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> Inspector:
-    return Inspector.train(dataset, config=small_config, model=small_model, train_parts=7)
+    return train(dataset, config=small_config, model=small_model, train_parts=7)

@@ -12,6 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from detection import WeightsError
 from detection.backbones import ARCHITECTURES, Backbone, pretrained, restored, total_channels
+from detection.config import BackboneName, NetworkArithmetic
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
 MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -46,12 +47,35 @@ def test_resnet18_from_a_file_gives_torchvisions_features(
     path = tmp_path / f"weights.{suffix}"
     (torch.save if suffix == "pth" else save_file)(seeded_resnet18.state_dict(), path)
     features = pretrained("resnet18", weights=path).features(PICTURE, channels=np.arange(448))
-    reference = create_feature_extractor(seeded_resnet18, ["layer1", "layer2", "layer3"]).double()
+    reference = create_feature_extractor(seeded_resnet18, ["layer1", "layer2", "layer3"])
     with torch.no_grad():
-        expected = joined(list(reference(normalised()).values()))
-    seeded_resnet18.float()
+        expected = joined(list(reference(normalised().float()).values()))
     assert features.shape == (1, 256, 448) and features.dtype == np.float32
-    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("arithmetic", "tolerance"), [("folded", 1e-5), ("bfloat16", 0.1)], ids=["folded", "bfloat16"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_faster_arithmetic_gives_nearly_the_same_features(
+    tmp_path: Path,
+    seeded_resnet18: torchvision.models.ResNet,
+    name: BackboneName,
+    arithmetic: NetworkArithmetic,
+    tolerance: float,
+) -> None:
+    path = None
+    if name == "resnet18":
+        path = tmp_path / "weights.safetensors"
+        save_file(seeded_resnet18.state_dict(), path)
+    channels = np.arange(0, total_channels(name), 3)
+    exact = pretrained(name, weights=path).features(PICTURE, channels=channels)
+    other = pretrained(name, weights=path, arithmetic=arithmetic)
+    features = other.features(PICTURE, channels=channels)
+    assert not np.array_equal(features, exact)
+    np.testing.assert_allclose(features, exact, rtol=0, atol=tolerance * np.abs(exact).max())
+    # What is saved are the published weights, however they are computed with.
+    again = restored(name, other.trunk.state_dict(), arithmetic="exact", source="memory")
+    np.testing.assert_array_equal(again.features(PICTURE, channels=channels), exact)
 
 
 def test_lite0_gives_the_packages_blocks(lite0: Backbone) -> None:
@@ -89,7 +113,7 @@ def test_the_layers_channels_are_as_documented(lite0: Backbone) -> None:
 
 
 def test_a_truncated_backbone_survives_its_state_dict(lite0: Backbone) -> None:
-    again = restored("efficientnet_lite0", lite0.trunk.state_dict(), source="memory")
+    again = restored("efficientnet_lite0", lite0.trunk.state_dict(), arithmetic="exact", source="memory")
     channels = np.arange(0, 176, 7)
     np.testing.assert_array_equal(
         again.features(PICTURE, channels=channels), lite0.features(PICTURE, channels=channels)

@@ -20,6 +20,11 @@ def test_the_defaults_are_the_papers_where_it_names_them() -> None:
         {"score": {"percentile": 101}},
         {"vote": {"k": 0}},
         {"threshold": {"alpha": 0}},
+        {"threshold": {"method": "jackknife"}},
+        {"threshold": {"calibration_share": 1}},
+        {"threshold": {"grid_step": -1}},
+        {"training": {"trim": 0.6}},
+        {"training": {"trim": 0.1}, "threshold": {"method": "cross_conformal"}},
         {"preprocess": {"classes": 1}},
     ],
 )

@@ -17,6 +17,7 @@ from detection import (
     evaluate,
     evaluation_parts,
     read_dataset,
+    train,
 )
 from detection.pictures import read_mask, read_picture
 
@@ -56,14 +57,18 @@ def test_figures_against_scikit_learn(inspector: Inspector, dataset: Dataset) ->
         images += scores
         statistics.append(sorted(scores)[-2])
         labels.append(part.label == "defective")
-    assert result.part_auroc == pytest.approx(roc_auc_score(labels, statistics)) == 1
-    assert result.image_auroc == pytest.approx(roc_auc_score(image_labels, images))
+    assert result.part_auroc is not None and result.image_auroc is not None
+    assert result.part_auroc.value == pytest.approx(roc_auc_score(labels, statistics)) == 1
+    assert (result.part_auroc.low, result.part_auroc.high) == (pytest.approx(0.501, abs=1e-3), 1)  # three of each
+    assert result.image_auroc.value == pytest.approx(roc_auc_score(image_labels, images))
     expected = roc_auc_score(np.concatenate(truths), np.concatenate(pixels))
-    assert result.pixel_auroc == pytest.approx(expected, abs=1e-4)
-    assert result.pixel_auroc is not None and result.pixel_auroc > 0.9
+    assert result.pixel_auroc is not None and result.pro is not None
+    assert result.pixel_auroc.value == pytest.approx(expected, abs=1e-4) and result.pixel_auroc.value > 0.9
+    assert 0 < result.pixel_auroc.low < result.pixel_auroc.value < result.pixel_auroc.high < 1
+    assert 0.5 < result.pro.low < result.pro.value < result.pro.high < 1
     assert [part.statistic for part in result.parts] == pytest.approx(statistics)
     assert result.at_full_tpr is not None and result.tpr is not None and result.tnr is not None
-    assert result.at_full_tpr.threshold == pytest.approx(min(statistics[3:])) and result.at_full_tpr.tnr == 1
+    assert result.at_full_tpr.threshold == pytest.approx(min(statistics[3:])) and result.at_full_tpr.tnr == result.tnr
     assert (result.tpr.value, result.tnr.value, result.tpr.high) == (1, 1, 1)
     assert result.tpr.low == pytest.approx(0.025 ** (1 / 3))
 
@@ -76,6 +81,9 @@ def test_the_json_has_the_agreed_keys_and_is_valid(inspector: Inspector, dataset
         "parts_defective", "images_per_second",
     }  # fmt: skip
     assert agreed <= set(content)
+    for name in ("part_auroc", "image_auroc", "pixel_auroc", "pro", "tnr_at_full_tpr", "tpr", "tnr"):
+        low, high = content[f"{name}_interval"]
+        assert 0 <= low <= content[name] <= high <= 1 and low < high
     assert (content["parts_good"], content["parts_defective"]) == (3, 3) and content["images_per_second"] > 0
     assert set(content["parts"][0]["view_scores"]) == {"front", "back", "side"}
 
@@ -91,7 +99,8 @@ def test_without_a_mask_pictures_of_several_views_have_no_label(
     inspector: Inspector, dataset: Dataset, tmp_path: Path
 ) -> None:
     result = evaluate(without(dataset, inspector, tmp_path, pattern="truth/masks/part-0011/*34.png"), inspector)
-    assert result.part_auroc == 1 and result.image_auroc is None and result.pixel_auroc is None
+    assert result.part_auroc is not None
+    assert result.image_auroc is None and result.pixel_auroc is None and result.pro is None
 
 
 def test_figures_of_a_missing_class_are_null(inspector: Inspector, dataset: Dataset, tmp_path: Path) -> None:
@@ -101,7 +110,11 @@ def test_figures_of_a_missing_class_are_null(inspector: Inspector, dataset: Data
         "part_auroc",
         "image_auroc",
         "pixel_auroc",
+        "pro",
+        "pro_interval",
+        "part_auroc_interval",
         "tnr_at_full_tpr",
+        "tnr_at_full_tpr_interval",
         "threshold_at_full_tpr",
         "tpr",
     ):
@@ -117,7 +130,7 @@ def test_nothing_left_to_evaluate_is_an_error(
     small_model: ModelConfig,
 ) -> None:
     few = read_dataset(collected(tmp_path / "few", good=3, defective=0))
-    trained = Inspector.train(few, config=small_config, model=small_model)
+    trained = train(few, config=small_config, model=small_model)
     with pytest.raises(DatasetError, match="no labelled part that the model has not seen"):
         evaluate(few, trained)
 
@@ -130,12 +143,13 @@ def test_other_views_are_refused(inspector: Inspector, tmp_path: Path, mvtec: Wr
 @pytest.mark.parametrize("masks", [True, False])
 def test_photographs_in_the_mvtec_layout(tmp_path: Path, mvtec: Write, small_model: ModelConfig, masks: bool) -> None:
     dataset = read_dataset(mvtec(tmp_path / "nut", train=6, masks=masks))
-    inspector = Inspector.train(dataset, config=DetectionConfig(), model=small_model)
+    inspector = train(dataset, config=DetectionConfig(), model=small_model)
     told: list[int] = []
     result = evaluate(dataset, inspector, progress=lambda _what, done, _total: told.append(done))
     assert told == [1, 2, 3, 4]
     assert [part.part_id for part in result.parts][:1] == ["test/dot/000"]
-    assert result.part_auroc == result.image_auroc == 1  # the part's label is its only picture's
-    assert (result.pixel_auroc is not None) == masks
+    assert result.part_auroc is not None and result.part_auroc.value == 1
+    assert result.image_auroc == result.part_auroc  # the part's label is its only picture's
+    assert (result.pixel_auroc is not None) == (result.pro is not None) == masks
     statistics: NDArray[np.float64] = np.array([part.statistic for part in result.parts])
     assert (statistics[:2].min() > statistics[2:].max()).all()

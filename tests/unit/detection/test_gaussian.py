@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detection import ModelError
-from detection.gaussian import Moments, leave_one_out, packed_length, unpack_lower, whitening_factors
-from detection.mahalanobis import reference_squared_mahalanobis, squared_mahalanobis
+from detection.config import Precision
+from detection.gaussian import leave_one_out, whitening_factors
+from detection.mahalanobis import reference_squared_mahalanobis
+from detection.moments import Moments, packed_length, unpack_lower
 
 
 def features(count: int, positions: int, dimensions: int, *, seed: int = 0, offset: float = 3.0) -> NDArray[np.float32]:
@@ -30,7 +32,7 @@ def reference_covariance(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def assert_same(first: Moments, second: Moments, *, rtol: float = 1e-4) -> None:
-    assert first.count == second.count
+    np.testing.assert_array_equal(first.count, second.count)
     np.testing.assert_allclose(first.mean, second.mean, rtol=1e-6, atol=1e-6)
     scale = np.abs(second.comoment).max()
     np.testing.assert_allclose(first.comoment, second.comoment, rtol=rtol, atol=rtol * scale)
@@ -63,19 +65,52 @@ def test_order_of_pictures_does_not_matter() -> None:
 def test_leaving_one_out_is_training_without_it(count: int, positions: int, dimensions: int, seed: int) -> None:
     samples = np.random.default_rng(seed).normal(5.0, 2.0, (count, positions, dimensions)).astype(np.float32)
     total = moments(samples)
-    factors = whitening_factors(total, epsilon=0.01, left_out=1)
+    first = positions // 2
+    squared = leave_one_out(total, samples[:, first:], epsilon=0.01, first=first)
     for i in range(count):
-        squared = np.empty(positions, dtype=np.float32)
-        squared_mahalanobis(samples[i] - total.mean.astype(np.float32), factors, out=squared)
-        others = np.delete(samples, i, axis=0).astype(np.float64)
+        others = np.delete(samples[:, first:], i, axis=0).astype(np.float64)
         covariance = reference_covariance(others) + 0.01 * np.eye(dimensions)
-        expected = reference_squared_mahalanobis(samples[i] - others.mean(axis=0), covariance)
-        np.testing.assert_allclose(leave_one_out(squared, count=count), expected, rtol=2e-2, atol=1e-3)
+        expected = reference_squared_mahalanobis(samples[i, first:] - others.mean(axis=0), covariance)
+        np.testing.assert_allclose(squared[i], expected, rtol=2e-3, atol=1e-4)
 
 
 def test_two_pictures_are_too_few_to_leave_one_out() -> None:
-    with pytest.raises(ModelError, match="at least 3"):
-        whitening_factors(moments(features(2, 2, 2)), epsilon=0.01, left_out=1)
+    samples = features(2, 2, 2)
+    np.testing.assert_array_equal(leave_one_out(moments(samples), samples, epsilon=0.01), np.zeros((2, 2)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    count=st.integers(4, 20),
+    positions=st.integers(1, 12),
+    dimensions=st.integers(1, 10),
+    batch=st.integers(1, 8),
+    seed=st.integers(0, 99),
+)
+def test_masked_positions_are_as_if_their_pictures_did_not_exist(
+    count: int, positions: int, dimensions: int, batch: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    samples = rng.normal(5.0, 2.0, (count, positions, dimensions)).astype(np.float32)
+    masked = rng.random((count, positions)) < 0.3
+    poisoned = np.where(masked[..., np.newaxis], np.float32(np.nan), samples)
+    total = Moments.empty(positions=positions, dimensions=dimensions)
+    for first in range(0, count, batch):
+        total.update(poisoned[first : first + batch], masked=masked[first : first + batch])
+    squared = leave_one_out(total, poisoned, epsilon=0.01, masked=masked)
+    for p in range(positions):
+        seen = samples[~masked[:, p]][:, [p]]
+        assert total.count[p] == len(seen)
+        assert total.scored()[p] == (len(seen) >= max(2, count / 2))
+        if not len(seen):
+            continue
+        alone = moments(seen)
+        np.testing.assert_allclose(total.mean[p], alone.mean[0], rtol=1e-6)
+        np.testing.assert_allclose(total.comoment[p], alone.comoment[0], rtol=1e-3, atol=1e-3)
+        if total.scored()[p]:
+            expected = leave_one_out(alone, seen, epsilon=0.01)[:, 0]
+            np.testing.assert_allclose(squared[~masked[:, p], p], expected, rtol=1e-2, atol=1e-3)
+            assert not squared[masked[:, p], p].any()
 
 
 @settings(deadline=None, max_examples=25)
@@ -88,11 +123,13 @@ def test_factors_whiten_the_covariance(count: int, positions: int, dimensions: i
     np.testing.assert_allclose(factors, expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_factors_may_overwrite_the_moments() -> None:
-    total = moments(features(9, 6, 8))
-    expected = whitening_factors(total, epsilon=0.01)
-    in_place = whitening_factors(total, epsilon=0.01, out=total.comoment)
-    assert in_place is total.comoment
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_factors_may_take_the_place_of_the_moments(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detection.gaussian._POSITIONS", 2)
+    total = moments(features(9, 7, 8))
+    expected = whitening_factors(total, epsilon=0.01, precision=precision)
+    in_place = whitening_factors(total, epsilon=0.01, precision=precision, keep_moments=False)
+    assert np.shares_memory(in_place, total.comoment)
     np.testing.assert_array_equal(in_place, expected)
 
 

@@ -18,15 +18,16 @@ from detection import (
     ModelError,
     PictureError,
     read_dataset,
+    train,
 )
 from detection.backbones import Backbone
-from detection.calibration import held_out_threshold
-from detection.config import ScoreConfig
+from detection.calibration import cross_conformal_threshold, held_out_threshold, split_conformal_threshold
+from detection.config import PreprocessConfig, ScoreConfig, ThresholdConfig, TrainingConfig
 from detection.decisions import part_statistic
 from detection.evaluation import evaluate
 from detection.padim import PaDiM
 from detection.pictures import read_picture
-from detection.preprocess import prepare
+from detection.preprocess import make_reference, prepare
 
 Ring = Callable[..., NDArray[np.uint8]]
 Write = Callable[..., Path]
@@ -69,8 +70,15 @@ def test_an_unknown_view_is_refused(inspector: Inspector, ring: Ring) -> None:
 def test_a_view_is_scored_on_the_crop(inspector: Inspector, dataset: Dataset, small_config: DetectionConfig) -> None:
     picture = read_picture(dataset.parts[11].pictures["front"])
     result = inspector.score_view("front", picture)
-    prepared = prepare(picture, resolution=256, config=small_config.preprocess, bottom_share=0.1)
+    prepared = prepare(
+        picture,
+        resolution=256,
+        config=small_config.preprocess,
+        bottom_share=0.1,
+        reference=inspector.references["front"],
+    )
     assert result.geometry == prepared.geometry and result.geometry.box.bottom <= 108
+    assert result.quality == prepared.quality and result.quality is not None and 0.9 < result.quality < 1
     assert result.geometry.box.width < 110  # of 160: the ring, not the frame
     expected = inspector.models["front"].score(prepared.image)
     np.testing.assert_array_equal(result.heatmap, expected)
@@ -93,6 +101,15 @@ def test_a_mask_that_marks_nothing_changes_nothing(inspector: Inspector, ring: R
     assert (masked.score, masked.geometry) == (whole.score, whole.geometry)
 
 
+def test_a_mask_leaves_out_of_registration_what_is_damaged(inspector: Inspector, dataset: Dataset) -> None:
+    picture = read_picture(dataset.parts[11].pictures["front"])
+    mask = np.zeros(picture.shape[:2], dtype=np.bool_)
+    mask[:40, 60:100] = True
+    whole = inspector.score_view("front", picture)
+    masked = inspector.score_view("front", picture, mask=mask)
+    assert masked.quality is not None and whole.quality is not None and masked.quality > whole.quality
+
+
 def test_a_wholly_masked_picture_is_refused(inspector: Inspector, ring: Ring) -> None:
     with pytest.raises(PictureError, match="view front: every pixel is masked"):
         inspector.score_view("front", ring(seed=0), mask=np.ones((120, 160), dtype=np.bool_))
@@ -101,6 +118,26 @@ def test_a_wholly_masked_picture_is_refused(inspector: Inspector, ring: Ring) ->
 def test_frames_of_another_size_are_refused(inspector: Inspector, ring: Ring) -> None:
     with pytest.raises(PictureError, match="view front"):
         inspector.score_view("front", np.repeat(ring(seed=0), 2, axis=0))
+
+
+def test_a_part_that_cannot_be_registered_has_no_score(inspector: Inspector, ring: Ring) -> None:
+    turned_away = np.ascontiguousarray(ring(seed=0)[:, :60].repeat(3, axis=1)[:, :160])
+    with pytest.raises(PictureError, match=r"view front: .*check that this part is there"):
+        inspector.score_view("front", turned_away)
+
+
+def test_without_registration_each_picture_is_cropped_for_itself(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    alone = PreprocessConfig(classes=2, margin=0.1, registration="none")
+    config = small_config.model_copy(update={"preprocess": alone})
+    train(dataset, tmp_path / "m", config=config, model=small_model, train_parts=3)
+    inspector = Inspector.load(tmp_path / "m")
+    assert not inspector.references and not list((tmp_path / "m").rglob("reference.*"))
+    picture = read_picture(dataset.parts[8].pictures["front"])
+    result = inspector.score_view("front", picture)
+    assert result.quality is None
+    assert result.geometry == prepare(picture, resolution=256, config=alone, bottom_share=0.1).geometry
 
 
 def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
@@ -112,12 +149,15 @@ def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
 ) -> None:
     scores: list[dict[str, float]] = [{} for _ in range(7)]
     for view in dataset.views:
+        first = read_picture(dataset.parts[0].pictures[view])
+        reference = make_reference(first, config=small_config.preprocess, bottom_share=0.1)
         prepared = [
             prepare(
                 read_picture(part.pictures[view]),
                 resolution=256,
                 config=small_config.preprocess,
                 bottom_share=0.1,
+                reference=reference,
             )
             for part in dataset.parts[:7]
         ]
@@ -129,18 +169,7 @@ def test_the_threshold_comes_from_models_that_have_not_seen_the_part(
     recorded = [part.held_out_statistic for part in inspector.info.trained_with]
     np.testing.assert_allclose(recorded, statistics, rtol=1e-3)
     assert inspector.threshold == held_out_threshold(recorded, alpha=0.05)
-
-
-def test_features_that_do_not_fit_in_memory_are_computed_again(
-    inspector: Inspector,
-    dataset: Dataset,
-    small_config: DetectionConfig,
-    small_model: ModelConfig,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("detection.training._KEPT_BYTES", 2 * 4096 * 12 * 4)  # two pictures' features
-    again = Inspector.train(dataset, config=small_config, model=small_model, train_parts=7)
-    assert again.threshold == inspector.threshold
+    assert inspector.info.guarantee is None
 
 
 def test_the_training_record_names_parts_and_pictures(inspector: Inspector, dataset: Dataset) -> None:
@@ -153,7 +182,7 @@ def test_the_training_record_names_parts_and_pictures(inspector: Inspector, data
 
 def test_progress_is_told_to_the_end(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> None:
     told: list[tuple[str, int, int]] = []
-    Inspector.train(
+    train(
         dataset,
         config=small_config,
         model=small_model,
@@ -167,11 +196,13 @@ def test_a_loaded_inspector_is_the_same(inspector: Inspector, dataset: Dataset, 
     inspector.save(tmp_path / "model")
     loaded = Inspector.load(tmp_path / "model")
     assert loaded.info.model_copy(update={"files": {}}) == inspector.info and loaded.views == inspector.views
-    assert len(loaded.info.files) == 1 + 2 * len(loaded.views)
+    assert len(loaded.info.files) == 1 + 3 * len(loaded.views)
     assert part_scores(loaded, dataset, 11) == part_scores(inspector, dataset, 11)
     written = sorted(str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*.*"))
     assert written[:2] == ["backbone.safetensors", "inspector.json"]
-    assert written[2:4] == ["views/back/padim.json", "views/back/padim.safetensors"]
+    assert written[2:5] == [
+        f"views/back/{name}" for name in ("padim.json", "padim.safetensors", "reference.safetensors")
+    ]
 
 
 def test_training_twice_gives_identical_files(
@@ -182,12 +213,15 @@ def test_training_twice_gives_identical_files(
     tmp_path: Path,
 ) -> None:
     inspector.save(tmp_path / "first")
-    Inspector.train(dataset, config=small_config, model=small_model, train_parts=7).save(tmp_path / "second")
+    train(dataset, tmp_path / "second", config=small_config, model=small_model, train_parts=7)
     for path in (tmp_path / "first").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["inspector.json", "backbone.safetensors", "views/side/padim.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    ["inspector.json", "backbone.safetensors", "views/side/padim.safetensors", "views/side/reference.safetensors"],
+)
 def test_an_incomplete_inspector_is_refused_by_file(inspector: Inspector, tmp_path: Path, name: str) -> None:
     inspector.save(tmp_path / "model")
     (tmp_path / "model" / name).unlink()
@@ -228,12 +262,13 @@ def test_what_a_dataset_masks_is_neither_trained_nor_scored(
     found = []
     for seed in (1, 2):
         masked = mask_pictures(collected(tmp_path / f"data-{seed}", good=5, defective=1), seed=seed)
-        trained = Inspector.train(masked, config=small_config, model=small_model, train_parts=4)
+        trained = train(masked, config=small_config, model=small_model, train_parts=4)
         trained.save(tmp_path / f"model-{seed}")
         found.append((Inspector.load(tmp_path / f"model-{seed}"), evaluate(masked, trained)))
     (one, first), (two, second) = found
     assert one.info.masked and one.threshold == two.threshold and one.info.files == two.info.files
-    assert first.parts == second.parts and first.part_auroc == second.part_auroc == 1
+    assert first.parts == second.parts and first.part_auroc == second.part_auroc
+    assert first.part_auroc is not None and first.part_auroc.value == 1
     assert one.info.trained_with[0].sha256 != two.info.trained_with[0].sha256
 
 
@@ -244,7 +279,7 @@ def test_masked_pictures_and_a_model_of_whole_ones_do_not_go_together(
     masked = mask_pictures(collected(tmp_path / "masked", good=3, defective=1), seed=1)
     with pytest.raises(DatasetError, match="masked: its pictures are masked, those that the model was trained on not"):
         evaluate(masked, inspector)
-    trained = Inspector.train(masked, config=small_config, model=small_model, train_parts=2)
+    trained = train(masked, config=small_config, model=small_model, train_parts=2)
     with pytest.raises(DatasetError, match="whole: its pictures are not masked, those that the model was trained on"):
         evaluate(whole, trained)
 
@@ -253,10 +288,10 @@ def test_a_mask_of_another_size_than_its_picture_is_named(
     collected: Write, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
 ) -> None:
     masked = mask_pictures(collected(tmp_path / "data", good=3, defective=0), seed=1)
-    trained = Inspector.train(masked, config=small_config, model=small_model, train_parts=2)
+    trained = train(masked, config=small_config, model=small_model, train_parts=2)
     cv2.imwrite(str(tmp_path / "data" / "hand.png"), np.zeros((60, 80), dtype=np.uint8))
     with pytest.raises(PictureError, match=r"hand\.png: the mask is \(60, 80\), its picture \(120, 160\) pixels"):
-        Inspector.train(masked, config=small_config, model=small_model)
+        train(masked, config=small_config, model=small_model)
     with pytest.raises(PictureError, match=r"hand\.png: the mask is"):
         evaluate(masked, trained)
 
@@ -269,7 +304,7 @@ def test_pictures_of_different_sizes_are_refused(
     path = changed.parts[2].pictures["back"]
     cv2.imwrite(str(path), cv2.resize(ring(seed=0), (200, 150)))
     with pytest.raises(DatasetError, match=path.name):
-        Inspector.train(changed, config=small_config, model=small_model)
+        train(changed, config=small_config, model=small_model)
 
 
 def test_a_truncated_training_picture_is_named(
@@ -279,20 +314,20 @@ def test_a_truncated_training_picture_is_named(
     path = read_dataset(tmp_path / "copy").parts[2].pictures["back"]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(PictureError, match=path.name):
-        Inspector.train(read_dataset(tmp_path / "copy"), config=small_config, model=small_model)
+        train(read_dataset(tmp_path / "copy"), config=small_config, model=small_model)
 
 
 def test_fewer_than_two_parts_are_refused(
     dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
 ) -> None:
     with pytest.raises(DatasetError, match="at least 2"):
-        Inspector.train(dataset, config=small_config, model=small_model, train_parts=1)
+        train(dataset, config=small_config, model=small_model, train_parts=1)
 
 
 def test_two_parts_train_models_that_accept_nothing(
     dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
 ) -> None:
-    Inspector.train(dataset, config=small_config, model=small_model, train_parts=2).save(tmp_path / "m")
+    train(dataset, config=small_config, model=small_model, train_parts=2).save(tmp_path / "m")
     inspector = Inspector.load(tmp_path / "m")
     assert [part.held_out_statistic for part in inspector.info.trained_with] == [None, None]
     assert inspector.decide({view: 0.0 for view in inspector.views}).anomalous
@@ -301,10 +336,154 @@ def test_two_parts_train_models_that_accept_nothing(
 def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_model: ModelConfig, ring: Ring) -> None:
     folder = mvtec(tmp_path / "nut")
     cv2.imwrite(str(folder / "train/good/000.png"), cv2.resize(ring(seed=0), (180, 150)))
-    inspector = Inspector.train(read_dataset(folder), config=DetectionConfig(), model=small_model)
+    inspector = train(read_dataset(folder), config=DetectionConfig(), model=small_model)
     config = inspector.info.config
     assert (config.preprocess.crop, config.vote.k, inspector.views) == ("none", 1, ("view",))
+    assert config.preprocess.registration == "none"
     assert inspector.score_view("view", ring(seed=3)).geometry.box.width == 160
     with pytest.raises(DecisionError, match="millimetres"):
         cluster = DetectionConfig(score=ScoreConfig(method="cluster"))
-        Inspector.train(read_dataset(folder), config=cluster, model=small_model)
+        train(read_dataset(folder), config=cluster, model=small_model)
+
+
+def statistics_by_use(inspector: Inspector, use: str) -> dict[str, float | None]:
+    return {part.part_id: part.held_out_statistic for part in inspector.info.trained_with if part.use == use}
+
+
+def with_threshold(config: DetectionConfig, **threshold: object) -> DetectionConfig:
+    return config.model_copy(update={"threshold": ThresholdConfig.model_validate(threshold)})
+
+
+@pytest.fixture(scope="module")
+def split(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> Inspector:
+    config = with_threshold(small_config, method="split_conformal", alpha=0.25)
+    return train(dataset, config=config, model=small_model)
+
+
+def test_split_conformal_scores_parts_that_the_models_have_not_seen(
+    split: Inspector, dataset: Dataset, tmp_path: Path
+) -> None:
+    calibration = statistics_by_use(split, "calibration")
+    assert len(calibration) == 4 and len(statistics_by_use(split, "training")) == 6
+    assert all(model.gaussians.pictures == 6 for model in split.models.values())
+    for number, part in enumerate(dataset.parts[:10]):
+        if part.part_id in calibration:
+            scores = part_scores(split, dataset, number)
+            assert calibration[part.part_id] == part_statistic(scores.values(), k=2)
+    values = [value for value in calibration.values() if value is not None]
+    assert split.threshold == split_conformal_threshold(values, alpha=0.25)
+    assert str(split.info.guarantee).startswith("P(a good part is rejected) ≤ 0.25 over the draw of the 4 parts")
+    split.save(tmp_path / "model")
+    assert Inspector.load(tmp_path / "model").info.guarantee == split.info.guarantee
+
+
+def test_the_seed_draws_the_parts_that_are_held_back(
+    split: Inspector, dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    other = train(dataset, config=split.info.config, model=small_model.model_copy(update={"seed": 4}))
+    assert statistics_by_use(other, "calibration").keys() != statistics_by_use(split, "calibration").keys()
+
+
+def test_trimming_never_touches_the_parts_held_back(
+    split: Inspector, dataset: Dataset, small_model: ModelConfig
+) -> None:
+    config = split.info.config.model_copy(update={"training": TrainingConfig(trim=0.1)})
+    trimmed = train(dataset, config=config, model=small_model)
+    assert statistics_by_use(trimmed, "calibration").keys() == statistics_by_use(split, "calibration").keys()
+    assert len(statistics_by_use(trimmed, "trimmed")) == 1 and len(statistics_by_use(trimmed, "training")) == 5
+
+
+def test_cross_conformal_raises_the_held_out_threshold(
+    inspector: Inspector, dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    config = with_threshold(small_config, method="cross_conformal", alpha=0.2)
+    cross = train(dataset, config=config, model=small_model, train_parts=7)
+    statistics = [part.held_out_statistic or 0.0 for part in cross.info.trained_with]
+    assert statistics == [part.held_out_statistic for part in inspector.info.trained_with]
+    # The first part's pictures are those that the others are registered to: it is not like the others.
+    assert cross.threshold == cross_conformal_threshold(statistics[1:], trained_with=7, alpha=0.2)
+    assert cross.info.guarantee is not None and cross.info.guarantee.parts == 6
+
+
+@pytest.mark.parametrize(
+    "threshold, message",
+    [
+        ({"method": "split_conformal"}, "needs 19 good parts held back .* 10 are there, .* holds back 4"),
+        ({"method": "split_conformal", "alpha": 0.5, "calibration_share": 0.9}, "at least 2 to train with"),
+        ({"method": "cross_conformal"}, "needs 20 good parts, 10 are there"),
+        ({"method": "middle_of_means"}, "no part is declared defective"),
+        ({"method": "swept_grid"}, "no part is declared defective"),
+    ],
+)
+def test_a_method_without_the_parts_it_needs_is_refused(
+    dataset: Dataset,
+    small_config: DetectionConfig,
+    small_model: ModelConfig,
+    threshold: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        train(dataset, config=with_threshold(small_config, **threshold), model=small_model)
+
+
+def test_cross_conformal_is_refused_where_rounding_would_break_it(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    config = with_threshold(small_config, method="cross_conformal", alpha=0.2)
+    with pytest.raises(ModelError, match="float32"):
+        train(dataset, config=config, model=small_model.model_copy(update={"precision": "bfloat16"}))
+
+
+@pytest.fixture(scope="module")
+def declared(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The three defective parts are declared so."""
+    folder = tmp_path_factory.mktemp("declared") / "rings"
+    shutil.copytree(dataset.folder, folder)
+    table = (folder / "parts.csv").read_text()
+    (folder / "parts.csv").write_text(table.replace(",,12.5", ",defective,12.5"))
+    return read_dataset(folder)
+
+
+@pytest.mark.parametrize("threshold", [{"method": "middle_of_means"}, {"method": "swept_grid", "grid_step": 0}])
+def test_defective_parts_set_the_threshold_against_held_out_good_ones(
+    inspector: Inspector,
+    declared: Dataset,
+    small_config: DetectionConfig,
+    small_model: ModelConfig,
+    threshold: dict[str, object],
+) -> None:
+    trained = train(declared, config=with_threshold(small_config, **threshold), model=small_model, train_parts=7)
+    good, bad = statistics_by_use(trained, "training"), statistics_by_use(trained, "defective")
+    assert good == statistics_by_use(inspector, "training")
+    assert list(bad) == [part.part_id for part in declared.parts[10:]]
+    highest_good, lowest_bad = (f(v for v in x.values() if v is not None) for f, x in ((max, good), (min, bad)))
+    assert highest_good < trained.threshold <= lowest_bad
+    if threshold["method"] == "swept_grid":
+        assert trained.threshold == lowest_bad
+        assert str(trained.info.guarantee).startswith("P(a defective part is accepted) ≤ 0.25")
+    else:
+        assert trained.info.guarantee is None
+
+
+def test_a_bad_part_among_the_good_ones_is_trimmed(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rings"
+    shutil.copytree(dataset.folder, folder)
+    table = (folder / "parts.csv").read_text()
+    (folder / "parts.csv").write_text(table.replace("part-0010,lot,1,10,,", "part-0010,lot,1,10,good,"))
+    bad_among_good = read_dataset(folder)
+    config = small_config.model_copy(update={"training": TrainingConfig(trim=0.05)})
+    told: list[tuple[str, int, int]] = []
+    trimmed = train(bad_among_good, config=config, model=small_model, progress=lambda *step: told.append(step))
+    assert [done for _, done, _ in told] == list(range(1, 64)) and {total for *_, total in told} == {63}
+    assert list(statistics_by_use(trimmed, "trimmed")) == ["part-0010"]
+    clean = train(dataset, config=small_config, model=small_model)
+    assert statistics_by_use(trimmed, "training") == statistics_by_use(clean, "training")
+    assert trimmed.threshold == clean.threshold and part_scores(trimmed, dataset, 11) == part_scores(clean, dataset, 11)
+
+
+def test_trimming_needs_statistics(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> None:
+    config = small_config.model_copy(update={"training": TrainingConfig(trim=0.5)})
+    with pytest.raises(ModelError, match="trim leaves"):
+        train(dataset, config=config, model=small_model, train_parts=2)

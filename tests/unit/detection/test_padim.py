@@ -84,6 +84,72 @@ def test_fit_takes_any_iterable_once(ring: Ring) -> None:
     np.testing.assert_array_equal(streamed.score(ring(seed=99)), listed.score(ring(seed=99)))
 
 
+def test_learning_in_parts_is_learning_at_once(ring: Ring, tmp_path: Path) -> None:
+    pictures = [ring(seed=i) for i in range(9)]
+    at_once = small().fit(pictures)
+    small().partial_fit(pictures[:5]).save(tmp_path / "early")
+    later = PaDiM.load(tmp_path / "early").partial_fit(pictures[5:])
+    assert later.gaussians.pictures == 9
+    np.testing.assert_allclose(later.score(ring(seed=99)), at_once.score(ring(seed=99)), rtol=1e-3)
+    later.save(tmp_path / "later")
+    again = PaDiM.load(tmp_path / "later")
+    np.testing.assert_array_equal(again.score(ring(seed=99)), later.score(ring(seed=99)))
+
+
+def test_a_failing_picture_leaves_the_model_as_it_was(ring: Ring) -> None:
+    model = small().partial_fit(ring(seed=i) for i in range(5))
+    before = model.score(ring(seed=99))
+    with pytest.raises(PictureError):
+        model.partial_fit([ring(seed=7), np.zeros((4, 4), dtype=np.float32)])  # type: ignore[list-item]
+    np.testing.assert_array_equal(model.score(ring(seed=99)), before)
+    model.partial_fit([])
+    np.testing.assert_array_equal(model.score(ring(seed=99)), before)
+
+
+def test_factors_alone_cannot_be_updated(ring: Ring, saved: Path) -> None:
+    for model in (small().fit(ring(seed=i) for i in range(4)), PaDiM.load(saved)):
+        with pytest.raises(ModelError, match="partial_fit from the first"):
+            model.partial_fit([ring(seed=9)])
+
+
+def test_a_damaged_training_state_is_refused(ring: Ring, tmp_path: Path) -> None:
+    small().partial_fit(ring(seed=i) for i in range(3)).save(tmp_path / "model")
+    state = tmp_path / "model" / "moments.safetensors"
+    state.write_bytes(state.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=r"moments\.safetensors"):
+        PaDiM.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.5])
+def test_pixels_that_are_no_integers_are_refused(trained: PaDiM, wrong: float) -> None:
+    with pytest.raises(PictureError, match="uint8 or uint16"):
+        trained.score(np.full((256, 256, 3), wrong))  # type: ignore[arg-type]
+
+
+def test_constant_pictures_have_defined_heatmaps() -> None:
+    # Identical pictures have no covariance but the regularisation, so d² = |δ|² / 0.01.
+    grey = np.full((256, 256, 3), 128, dtype=np.uint8)
+    model = small().fit([grey, grey, grey])
+    assert not model.score(grey).any()
+    features = model.features(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    heatmap = model.gaussians.heatmap(features, sigma=4.0)
+    distances = 10 * np.linalg.norm(features - model.gaussians.mean, axis=1)
+    expected = smooth_heatmap(distances.reshape(64, 64).astype(np.float32), resolution=256)
+    np.testing.assert_allclose(heatmap, expected, rtol=1e-4)
+
+
+def test_a_model_computes_on_every_machine_as_where_it_was_trained(
+    ring: Ring, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("detection.padim.fastest_arithmetic", lambda: "bfloat16")
+    model = small(precision="bfloat16").fit(ring(seed=i) for i in range(4))
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("detection.padim.fastest_arithmetic", lambda: "folded")
+    again = PaDiM.load(tmp_path / "model")
+    assert again.backbone.arithmetic == "bfloat16" and small(precision="bfloat16").config.network == "folded"
+    np.testing.assert_array_equal(again.score(ring(seed=9)), model.score(ring(seed=9)))
+
+
 def test_the_seed_picks_the_channels() -> None:
     first, second = small(), small(seed=2)
     assert len(set(first.channels)) == 10 and (np.diff(first.channels) > 0).all()
@@ -201,7 +267,7 @@ def test_damaged_models_are_refused_by_file(saved: Path, name: str, damage: str)
     ("key", "value"),
     [
         ("format", "other"),
-        ("version", 2),
+        ("version", 1),
         ("pictures", 1),
         ("smoothing_sigma", float("nan")),
         ("surprise", 1),

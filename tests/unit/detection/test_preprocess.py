@@ -1,15 +1,17 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detection import PictureError
+from detection import ModelError, PictureError
 from detection.config import PreprocessConfig
-from detection.preprocess import Box, Geometry, find_outline, prepare
+from detection.preprocess import Box, Geometry, Reference, find_outline, make_reference, prepare
+from detection.registration import Motion
 
 NO_CROP = PreprocessConfig(crop="none")
 
@@ -143,6 +145,29 @@ def test_what_lies_under_a_mask_changes_nothing(config: PreprocessConfig, enlarg
     np.testing.assert_array_equal(other, before)
 
 
+@pytest.mark.parametrize("enlarged", [1, 5])
+def test_what_lies_under_a_mask_does_not_move_what_is_registered(enlarged: int) -> None:
+    mask = np.zeros((300, 400), dtype=np.bool_)
+    mask[150:290, 250:390] = True
+    mask = np.kron(mask, np.ones((enlarged, enlarged), dtype=np.bool_))
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(2):
+        pictures = []
+        for down in (0, 2):
+            picture = np.kron(frame(top=60 + down), np.ones((enlarged, enlarged, 1), dtype=np.uint8))
+            picture[mask] = rng.integers(0, 256, (mask.sum(), 3), dtype=np.uint8)
+            pictures.append(picture)
+        config = PreprocessConfig()
+        reference = make_reference(pictures[0], config=config, mask=mask)
+        found.append(prepare(pictures[1], resolution=256, config=config, mask=mask, reference=reference))
+        assert not reference.valid.all() and not (reference.shades > 170).any()
+    one, two = found
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.valid, two.valid)
+    assert (one.geometry, one.quality) == (two.geometry, two.quality)
+
+
 def test_a_bright_gripper_under_the_mask_does_not_move_the_outline() -> None:
     picture, mask = frame(), np.zeros((300, 400), dtype=np.bool_)
     mask[210:, 120:180] = True
@@ -194,7 +219,7 @@ def test_a_thin_scratch_survives_a_strong_reduction() -> None:
     top=st.integers(0, 250), left=st.integers(0, 350), height=st.integers(1, 50), width=st.integers(1, 50),
     resolution=st.sampled_from([256, 512]), row=st.floats(0, 1), column=st.floats(0, 1),
 )  # fmt: skip
-def test_a_box_maps_back_to_where_it_came_from(
+def test_a_pixel_maps_back_to_where_it_came_from(
     top: int, left: int, height: int, width: int, resolution: int, row: float, column: float
 ) -> None:
     geometry = Geometry((300, 400), Box(top, left, top + height, left + width), resolution)
@@ -202,10 +227,16 @@ def test_a_box_maps_back_to_where_it_came_from(
     one_pixel = np.zeros((300, 400), dtype=np.bool_)
     one_pixel[y, x] = True
     rows, columns = np.nonzero(geometry.mask_to_grid(one_pixel))
-    if rows.size:
-        back = geometry.box_in_frame(Box(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1))
-        assert back.top <= y < back.bottom and back.left <= x < back.right
-        assert back.height <= 3 and back.width <= 3
+    assert rows.size
+    # The grid is finer than the frame here, so what shows the pixel lies within it.
+    back = geometry.to_frame(np.column_stack([columns, rows]))
+    assert np.abs(back - (x, y)).max() <= 0.5
+
+
+def test_the_prepared_picture_spans_the_padded_square() -> None:
+    geometry = Geometry((100, 100), Box(10, 20, 40, 81), 256)  # 30×61, so 15 rows of padding above
+    corners = geometry.to_frame([(-0.5, -0.5), (255.5, 255.5)])
+    np.testing.assert_allclose(corners, [(19.5, -5.5), (80.5, 55.5)])
 
 
 def test_grey_and_deep_frames_are_converted() -> None:
@@ -219,3 +250,181 @@ def test_grey_and_deep_frames_are_converted() -> None:
 def test_the_rings_outline(ring: Callable[..., NDArray[np.uint8]]) -> None:
     box = find_outline(ring(seed=0), classes=2, margin=0)
     assert box.height == pytest.approx(82, abs=2) and box.width == pytest.approx(82, abs=2)
+
+
+PLAIN = PreprocessConfig(classes=2)
+
+
+def turned(*, right: float, down: float, degrees: float) -> Motion:
+    """A rotation about the frame's middle (300×400), then a shift in pixels."""
+    matrix = cv2.getRotationMatrix2D((199.5, 149.5), degrees, 1.0)
+    matrix[:, 2] += right, down
+    (a, b, x), (c, d, y) = matrix.tolist()
+    return (a, b, x), (c, d, y)
+
+
+def moved(picture: NDArray[np.uint8], motion: Motion) -> NDArray[np.uint8]:
+    size = (picture.shape[1], picture.shape[0])
+    way, edge = cv2.INTER_CUBIC, cv2.BORDER_REPLICATE
+    return np.asarray(cv2.warpAffine(picture, np.array(motion), size, flags=way, borderMode=edge), dtype=np.uint8)
+
+
+def smooth_frame() -> NDArray[np.uint8]:
+    return np.asarray(cv2.GaussianBlur(frame(noise=0), (0, 0), 1.0), dtype=np.uint8)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(right=st.floats(-4, 4), down=st.floats(-4, 4), degrees=st.floats(-1, 1))
+def test_the_crop_is_laid_where_the_part_is(right: float, down: float, degrees: float) -> None:
+    motion = turned(right=right, down=down, degrees=degrees)
+    reference = make_reference(smooth_frame(), config=PLAIN)
+    prepared = prepare(moved(smooth_frame(), motion), resolution=256, config=PLAIN, reference=reference)
+    expected = prepare(smooth_frame(), resolution=256, config=PLAIN)
+    assert prepared.geometry.box == expected.geometry.box and prepared.geometry.side == expected.geometry.side
+    assert prepared.quality is not None and prepared.quality > 0.99
+    corners = np.array([[100, 60, 1], [300, 60, 1], [100, 200, 1], [300, 200, 1]])
+    off = np.linalg.norm(corners @ (np.array(prepared.geometry.motion) - np.array(motion)).T, axis=1).max()
+    assert off * 256 / prepared.geometry.side < 0.15  # a bare rectangle has few edges that tell a rotation
+    difference = np.abs(prepared.image.astype(float) - expected.image)[3:-3, 3:-3]
+    assert difference.mean() < 0.5 and difference.max() < 25
+
+
+def test_a_reference_against_itself_is_the_plain_crop() -> None:
+    reference = make_reference(frame(), config=PLAIN)
+    registered = prepare(frame(), resolution=256, config=PLAIN, reference=reference)
+    plain = prepare(frame(), resolution=256, config=PLAIN)
+    assert plain.quality is None and registered.quality == pytest.approx(1, abs=1e-6)
+    assert np.abs(registered.image.astype(int) - plain.image)[1:-1, 1:-1].max() <= 1
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    right=st.floats(-6, 6), down=st.floats(-6, 6), degrees=st.floats(-2, 2), top=st.integers(0, 120),
+    left=st.integers(0, 120), height=st.integers(40, 150), width=st.integers(40, 250),
+    resolution=st.sampled_from([64, 256]), row=st.floats(0, 1), column=st.floats(0, 1),
+)  # fmt: skip
+def test_a_marked_pixel_maps_to_the_grid_and_back_through_a_motion(
+    right: float, down: float, degrees: float, top: int, left: int, height: int, width: int, resolution: int,
+    row: float, column: float,
+) -> None:  # fmt: skip
+    motion, box = turned(right=right, down=down, degrees=degrees), Box(top, left, top + height, left + width)
+    geometry = Geometry((300, 400), box, resolution, motion, 280)
+    x, y = np.array(motion) @ [left + column * (width - 1), top + row * (height - 1), 1]
+    x, y = int(np.clip(round(x), 0, 399)), int(np.clip(round(y), 0, 279))
+    mask = np.zeros((300, 400), dtype=np.bool_)
+    mask[y, x] = True
+    rows, columns = np.nonzero(geometry.mask_to_grid(mask))
+    if rows.size:
+        reach = 4 * max(1.0, geometry.side / resolution)
+        corners = [(columns.min() - 0.5, rows.min() - 0.5), (columns.max() + 0.5, rows.max() + 0.5)]
+        first, last = geometry.to_frame(corners)
+        assert np.abs(last - first).max() <= reach
+        (centre,) = geometry.to_frame([(columns.mean(), rows.mean())])
+        assert np.abs(centre - [x, y]).max() <= reach / 2
+
+
+def test_what_a_motion_takes_from_beyond_the_frame_is_not_valid() -> None:
+    geometry = Geometry((300, 400), Box(0, 0, 280, 280), 280, turned(right=0, down=4, degrees=0), 280)
+    grid = geometry.mask_to_grid(np.zeros((300, 400), dtype=np.bool_), padding=True)
+    assert grid[276:].all() and not grid[:276].any()
+    square = geometry.square(frame())
+    np.testing.assert_array_equal(square[:276], frame()[4:280, :280])
+    np.testing.assert_array_equal(square[276:], np.repeat(frame()[279:280, :280], 4, axis=0))
+
+
+def test_padding_does_not_move() -> None:
+    geometry = Geometry((300, 400), Box(50, 50, 150, 250), 200, turned(right=3, down=2, degrees=1))
+    square = geometry.square(frame(), value=9)
+    assert (square[:50] == 9).all() and (square[150:] == 9).all() and (square[50:150] != 9).any(axis=(1, 2)).all()
+    grid = geometry.mask_to_grid(np.zeros((300, 400), dtype=np.bool_), padding=True)
+    assert grid[:50].all() and grid[150:].all() and not grid[50:150].any()
+
+
+def test_masked_and_cut_pixels_do_not_move_the_crop() -> None:
+    reference = make_reference(frame(), config=PLAIN, bottom_share=0.2)
+    mask = np.zeros((300, 400), dtype=np.bool_)
+    mask[180:, 180:230] = True
+    plain = moved(frame(), turned(right=1.4, down=0.6, degrees=0.3))
+    disturbed = plain.copy()
+    disturbed[mask] = 255
+    disturbed[240:] = 200
+    first, second = (
+        prepare(picture, resolution=256, config=PLAIN, bottom_share=0.2, mask=mask, reference=reference)
+        for picture in (plain, disturbed)
+    )
+    assert first.geometry == second.geometry and first.quality == second.quality
+    np.testing.assert_array_equal(first.valid, second.valid)
+    apart = cv2.erode(first.valid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    np.testing.assert_array_equal(first.image[apart], second.image[apart])
+    inside = second.geometry.mask_to_grid(mask)
+    assert inside.any() and not first.valid[inside].any()
+
+
+def test_a_defect_does_not_move_the_crop() -> None:
+    reference = make_reference(frame(), config=PLAIN)
+    motion = turned(right=1.4, down=0.6, degrees=0.3)
+    defective = frame()
+    defective[60:90, 130:160] = 20
+    cv2.line(defective, (220, 150), (290, 180), (250, 250, 250), 2)
+    whole, broken = (
+        prepare(moved(picture, motion), resolution=256, config=PLAIN, reference=reference)
+        for picture in (frame(), defective)
+    )
+    corners = np.array([[100, 60, 1], [300, 60, 1], [100, 200, 1], [300, 200, 1]])
+    moves = [corners @ np.array(one.geometry.motion).T for one in (whole, broken)]
+    assert np.abs(moves[0] - moves[1]).max() < 0.5
+    assert whole.quality is not None and broken.quality is not None and 0.9 < broken.quality < whole.quality
+
+
+def test_a_part_at_the_frames_edge_is_registered() -> None:
+    edge = frame(top=0, bottom=140, left=0, right=200)
+    reference = make_reference(edge, config=PLAIN)
+    assert reference.box.top == 0 and reference.box.left == 0
+    motion = turned(right=-1.5, down=-1.0, degrees=0.0)
+    found = prepare(moved(edge, motion), resolution=256, config=PLAIN, reference=reference).geometry.motion
+    np.testing.assert_allclose(found, motion, atol=0.15)
+
+
+def test_large_frames_are_registered() -> None:
+    large, way = (5472, 3648), cv2.INTER_CUBIC
+    reference = make_reference(np.asarray(cv2.resize(frame(), large, interpolation=way), np.uint8), config=PLAIN)
+    motion = turned(right=1.25, down=-0.5, degrees=0.25)
+    picture = np.asarray(cv2.resize(moved(frame(), motion), large, interpolation=way), np.uint8)
+    prepared = prepare(picture, resolution=256, config=PLAIN, reference=reference)
+    scale = np.array([large[0] / 400, large[1] / 300])
+    part = np.array([[100, 60], [300, 60], [100, 200], [300, 200]])
+    homogeneous = np.ones((4, 1))
+    expected = (np.hstack([part, homogeneous]) @ np.array(motion).T + 0.5) * scale - 0.5
+    found = np.hstack([(part + 0.5) * scale - 0.5, homogeneous]) @ np.array(prepared.geometry.motion).T
+    # The scales differ a little, so a rotation of the small frame is not quite one of the large.
+    assert np.abs(found - expected).max() * 256 / prepared.geometry.side < 0.3
+
+
+def test_pictures_that_cannot_be_registered_are_refused() -> None:
+    reference = make_reference(frame(), config=PLAIN)
+    empty = np.clip(np.random.default_rng(0).normal(20, 3, (300, 400, 3)), 0, 255).astype(np.uint8)
+    black = np.zeros((300, 400, 3), dtype=np.uint8)
+    for picture, problem in ((empty, "check that this part is there"), (black, "the same brightness")):
+        with pytest.raises(PictureError, match=f"view 3: .*{problem}"):
+            prepare(picture, resolution=256, config=PLAIN, reference=reference, name="view 3")
+    with pytest.raises(PictureError, match=r"view 3: \(150, 200\) pixels, the view's reference has \(300, 400\)"):
+        prepare(frame()[::2, ::2], resolution=256, config=PLAIN, reference=reference, name="view 3")
+
+
+def test_a_reference_survives_its_file(tmp_path: Path) -> None:
+    reference = make_reference(frame(), config=PLAIN, bottom_share=0.1)
+    reference.write(tmp_path / "reference.safetensors")
+    read = Reference.read(tmp_path / "reference.safetensors")
+    assert (read.frame_shape, read.box) == (reference.frame_shape, reference.box)
+    np.testing.assert_array_equal(read.shades, reference.shades)
+    np.testing.assert_array_equal(read.valid, reference.valid)
+
+
+def test_a_foreign_reference_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "reference.safetensors"
+    with pytest.raises(ModelError, match=r"reference\.safetensors"):
+        Reference.read(path)
+    whole = make_reference(frame(), config=PLAIN)
+    Reference((300, 400), Box(0, 0, 301, 400), whole.shades, whole.valid).write(path)
+    with pytest.raises(ModelError, match=r"reference\.safetensors: .* is no box"):
+        Reference.read(path)

@@ -1,0 +1,255 @@
+"""Training of one view, and what each of its pictures would score had it not been trained on."""
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detection.backbones import Backbone
+from detection.config import DetectionConfig, ModelConfig
+from detection.datasets import sha256_of
+from detection.decisions import image_score
+from detection.errors import DatasetError, ModelError
+from detection.gaussian import Gaussians, leave_one_out
+from detection.heatmap import heatmap_of, positions_of
+from detection.moments import Moments
+from detection.padim import no_moments, pick_channels
+from detection.pictures import decode_picture, read_bytes, read_ignored
+from detection.preprocess import Prepared, Reference, prepare
+
+_READERS = 2  # threads that read, decode and prepare pictures ahead of the network
+_CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
+
+
+class TrainingPictures:
+    """One view's training pictures, as features.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Picture files, one for each part.
+    ignored : sequence of Path or None
+        For each of them the file that marks the pixels to ignore, or None.
+    config, model : DetectionConfig, ModelConfig
+        How pictures become features and scores.
+    backbone : Backbone
+        The feature extractor.
+    bottom_share : float
+        Share of the frame's height that is cut.
+    picture_width_mm : float or None
+        What the prepared picture is wide.
+    any_size : bool
+        Whether pictures may differ in size; they are padded and resized anyway.
+    reference : Reference or None
+        What the pictures are registered to.
+    picture_read : callable
+        Called whenever a picture is read for the first time.
+
+    Attributes
+    ----------
+    channels : (d,) int64
+        Picked channels.
+    frame_shape : (int, int)
+        Height and width of the frames in pixels, once one is read.
+    hashes : list of str
+        SHA-256 of each file, once it is read.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        *,
+        ignored: Sequence[Path | None],
+        config: DetectionConfig,
+        model: ModelConfig,
+        backbone: Backbone,
+        bottom_share: float,
+        picture_width_mm: float | None,
+        any_size: bool,
+        reference: Reference | None,
+        picture_read: Callable[[], None],
+    ) -> None:
+        self.channels = pick_channels(model)
+        self.frame_shape = (0, 0)
+        self.hashes = [""] * len(files)
+        self._files, self._ignored = files, ignored
+        self._config, self._model, self._backbone = config, model, backbone
+        self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
+        self._any_size, self._reference, self._picture_read = any_size, reference, picture_read
+        self._masked: dict[int, NDArray[np.bool_] | None] = {}
+        self._valid: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def features(self) -> Iterator[NDArray[np.float32]]:
+        """Features of each picture in turn; the next files are read and prepared while the network works.
+
+        Yields
+        ------
+        (P, d) float32
+            Features. From then on `masked` and `score` know this picture.
+
+        Raises
+        ------
+        PictureError
+            When a picture is unusable.
+        DatasetError
+            When it has another size than the first one.
+        """
+        waiting = deque(zip(self._files, self._ignored, strict=True))
+        reading: deque[Future[_Read]] = deque()
+        with ThreadPoolExecutor(_READERS) as pool:
+            for i in range(len(self._files)):
+                while waiting and len(reading) <= _READERS:
+                    reading.append(pool.submit(self._read, *waiting.popleft()))
+                yield self._features(i, reading.popleft().result())
+
+    def masked(self, i: int) -> NDArray[np.bool_] | None:
+        """Return the grid positions (P,) bool that picture `i` does not show; None when it shows all."""
+        return self._masked[i]
+
+    def score(self, i: int, heatmap: NDArray[np.float32]) -> float:
+        """Return the score of picture `i` from its heatmap (R, R)."""
+        valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
+        return image_score(
+            heatmap,
+            valid,
+            config=self._config.score,
+            picture_width_mm=self._picture_width_mm,
+            name=str(self._files[i]),
+        )
+
+    def _read(self, file: Path, ignored: Path | None) -> "_Read":
+        data = read_bytes(file)
+        picture = decode_picture(data, name=str(file))
+        if self._reference is not None:
+            _refuse_other_size(file, picture.shape[:2], self._reference.frame_shape)
+        prepared = prepare(
+            picture,
+            resolution=self._model.resolution,
+            config=self._config.preprocess,
+            bottom_share=self._bottom_share,
+            mask=read_ignored(ignored, shape=picture.shape),
+            reference=self._reference,
+            name=str(file),
+        )
+        return _Read(sha256_of(data), prepared)
+
+    def _features(self, i: int, read: "_Read") -> NDArray[np.float32]:
+        shape = read.prepared.geometry.frame_shape
+        if not any(self.frame_shape):
+            self.frame_shape = shape
+        if not self._any_size:
+            _refuse_other_size(self._files[i], shape, self.frame_shape)
+        masked = read.prepared.masked
+        self._masked[i] = None if masked is None else positions_of(masked)
+        self._valid[i] = np.packbits(read.prepared.valid)
+        self.hashes[i] = read.sha256
+        batch = self._backbone.features(read.prepared.image[np.newaxis], channels=self.channels)
+        self._picture_read()
+        features: NDArray[np.float32] = batch[0]
+        return features
+
+
+@dataclass(frozen=True)
+class _Read:
+    sha256: str
+    prepared: Prepared
+
+
+def _refuse_other_size(file: Path, shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if shape != expected:
+        raise DatasetError(
+            f"{file}: {shape} pixels, but the view's first picture has {expected}; all "
+            "pictures of a view must have one size: remove the others or collect them again"
+        )
+
+
+def fit_with_held_out_scores(
+    pictures: TrainingPictures, *, config: ModelConfig, sigma: float
+) -> tuple[Gaussians, list[float]]:
+    """Train one view on all its pictures, and score each picture as a model of all the others would.
+
+    Parameters
+    ----------
+    pictures : TrainingPictures
+        The view's pictures, at least 2.
+    config : ModelConfig
+        Regularisation and precision of the model.
+    sigma : float
+        Of the heatmap's Gaussian filter, in pixels.
+
+    Returns
+    -------
+    Gaussians
+        Trained on all pictures.
+    list of float
+        Held-out score of each picture; none for two pictures, of which one alone has no covariance.
+
+    Raises
+    ------
+    ModelError
+        With fewer than 2 pictures.
+
+    Notes
+    -----
+    Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
+    all have been seen; memory does not grow with the number of pictures.
+    """
+    moments = no_moments(config)
+    shape = len(pictures), *moments.mean.shape
+    try:
+        with tempfile.TemporaryFile() as file:
+
+            def remember() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
+                for i, features in enumerate(pictures.features()):
+                    file.write(features.data)
+                    yield features, pictures.masked(i)
+
+            moments.update_each(remember())
+            held_out = []
+            if moments.pictures > 2:
+                squared, hidden = _held_out_distances(file, shape, moments, pictures, epsilon=config.epsilon)
+                held_out = [
+                    pictures.score(i, heatmap_of(squared[i], sigma=sigma, hidden=hidden[i]))
+                    for i in range(len(squared))
+                ]
+    except OSError as error:
+        raise ModelError(
+            f"{tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view is trained "
+            f"({error}); free some, or set TMPDIR to another folder"
+        ) from error
+    gaussians = Gaussians.from_moments(moments, epsilon=config.epsilon, precision=config.precision)
+    return gaussians, held_out
+
+
+def _held_out_distances(
+    file: IO[bytes], shape: tuple[int, int, int], moments: Moments, pictures: TrainingPictures, *, epsilon: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Leave-one-out distances of features (N, P, d) in a file, and which of them are hidden; both (N, P)."""
+    count, positions, dimensions = shape
+    unscored = ~moments.scored()
+    hidden = np.tile(unscored, (count, 1))
+    for i in range(count):
+        masked = pictures.masked(i)
+        if masked is not None:
+            hidden[i] |= masked
+    squared = np.empty((count, positions), dtype=np.float32)
+    row_bytes = 4 * dimensions
+    step = max(1, _CHUNK_BYTES // (count * row_bytes))
+    for first in range(0, positions, step):
+        width = min(step, positions - first)
+        chunk = np.empty((count, width, dimensions), dtype=np.float32)
+        for i in range(count):
+            file.seek((i * positions + first) * row_bytes)
+            file.readinto(chunk[i].data)  # type: ignore[attr-defined]
+        some = slice(first, first + width)
+        squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
+    return squared, hidden
