@@ -1,10 +1,14 @@
 """How long a part takes: the cell's own time beside the computing time that pytest-benchmark measures."""
 
+import numpy as np
 import pytest
 
 from cell.config import load_cell, load_part, load_production
 from cell.cycle import Cycle
+from cell.interfaces import Intrinsics
+from cell.motion.round import camera_pose, plan_round
 from cell.setup import Order, open_cell
+from cell.silhouette import hand_mask
 
 
 def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
@@ -16,7 +20,7 @@ def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
 
         def one_part() -> float:
             *_, cycle_s = cycle.run(
-                cell.source.next(), on_frame=lambda view, frame: None, choose_bin=lambda passage: "recheck"
+                cell.source.next(), on_frame=lambda view, frame, mask: None, choose_bin=lambda passage: "recheck"
             )
             return cycle_s
 
@@ -30,3 +34,12 @@ def test_a_picture_is_taken(benchmark, request: pytest.FixtureRequest) -> None:
     with open_cell(order) as cell:
         cell.source.next()
         benchmark.pedantic(cell.camera.capture, rounds=10, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_hand_is_masked_in_20_megapixels(benchmark, view: int) -> None:
+    file, part = load_cell("twin").content, load_part("ring").content
+    stop = list(plan_round(file.scene, part, np.array(file.motion.home_rad)).views[0].values())[view]
+    camera, k = camera_pose(file.scene.camera), Intrinsics(10417.0, 10417.0, 2736.0, 1824.0, 5472, 3648)
+    hand = file.hand.model_copy(update={"palm": True})
+    benchmark(hand_mask, hand, stop.q, 0.004, camera, k)

@@ -23,7 +23,7 @@ from cell.line import run_line
 from cell.setup import Order, open_cell
 
 _PARTS = ("part_id", "lot", "cavity", "shot", "declared", "mass_g")
-_IMAGES = ("part_id", "view", "file", "frame", "exposure_us", "timestamp_s")
+_IMAGES = ("part_id", "view", "file", "frame", "exposure_us", "timestamp_s", "mask")
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
@@ -59,10 +59,20 @@ def _collect_parts(order: Order, out: Path) -> Iterator[CollectedPart]:
             ticket = cell.source.next()
             images: list[tuple[Any, ...]] = []
 
-            def keep(view: str, frame: Frame, part_id: str = ticket.part_id, rows: Any = images) -> None:
-                file = f"images/{part_id}/{view}.png"
+            def keep(
+                view: str,
+                frame: Frame,
+                mask: NDArray[np.bool_] | None,
+                part_id: str = ticket.part_id,
+                rows: Any = images,
+            ) -> None:
+                file, mask_file = f"images/{part_id}/{view}.png", ""
                 write_png(out / file, frame.image)
-                rows.append((part_id, view, file, frame.number, frame.exposure_us, round(frame.timestamp_s, 4)))
+                if mask is not None:
+                    mask_file = f"masks/{part_id}/{view}.png"
+                    write_png(out / mask_file, mask.astype(np.uint8) * 255)
+                taken = round(frame.timestamp_s, 4)
+                rows.append((part_id, view, file, frame.number, frame.exposure_us, taken, mask_file))
 
             # Nothing that was not inspected goes where the good parts go.
             passage, _, _ = cycle.run(ticket, on_frame=keep, choose_bin=lambda _: "recheck")
@@ -160,6 +170,6 @@ def _keep_whole_parts(out: Path) -> None:
         return
     with table.open(newline="", encoding="utf-8") as file:
         whole = {row["part_id"] for row in csv.DictReader(file)}
-    for folder in (out / "images").iterdir():
+    for folder in (*(out / "images").glob("*"), *(out / "masks").glob("*")):
         if folder.name not in whole:
             shutil.rmtree(folder)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell.interfaces import (
     DeviceTimeout,
     Frame,
     GrabFailed,
+    Grasp,
     GraspLost,
     MotionRejected,
     NotConnected,
@@ -21,12 +23,16 @@ from cell.interfaces import (
     ScaleUnstable,
     Weighing,
 )
-from cell.motion.round import Handling, Round, Stop, plan_round
+from cell.motion.round import Handling, Round, Stop, camera_pose, plan_round
 from cell.motion.trajectory import point_to_point
 from cell.schema import GraspPoint
 from cell.setup import Cell
+from cell.silhouette import hand_mask
 
 Bin = Literal["ok", "reject", "recheck"]
+
+OnFrame = Callable[[str, Frame, NDArray[np.bool_] | None], None]
+"""Gets the name of the view, the frame, and the mask (H, W) of the hand in it; None where the cell masks nothing."""
 
 # Faults of a sensor: the arm still knows where the part is and brings it to the bin for another look.
 _SENSING_FAULTS = (DeviceTimeout, GrabFailed, NotConnected, ProtocolError, ScaleOverload, ScaleUnstable)
@@ -89,7 +95,7 @@ class Cycle:
         self,
         ticket: PartTicket,
         *,
-        on_frame: Callable[[str, Frame], None],
+        on_frame: OnFrame,
         choose_bin: Callable[[Passage], Bin],
     ) -> tuple[Passage, Bin, float]:
         """Bring one part from the feeder to its bin.
@@ -99,7 +105,7 @@ class Cycle:
         ticket : PartTicket
             The part that lies at the feeder.
         on_frame : callable
-            Gets the name of the view and the frame, as soon as it is taken.
+            Gets each frame with the mask of the hand in it, as soon as it is taken.
         choose_bin : callable
             Gets what was measured and answers with the bin; called once, with the part in the hand.
 
@@ -129,14 +135,15 @@ class Cycle:
                 if faults:
                     return
                 self._go(stop)
-                self._check_held(f"showing {name}")
+                grasp = self._check_held(f"showing {name}")
                 cell.clock.sleep(cell.file.motion.settle_s)
+                joints = cell.arm.state().positions_rad
                 try:
                     frame = cell.camera.capture()
                 except _SENSING_FAULTS as error:
                     faults.append(str(error))
                     return
-                on_frame(name, frame)
+                on_frame(name, frame, self._mask(joints, grasp.width_m))
                 pictures.append(name)
 
         self._pick(planned.pick, first)
@@ -175,9 +182,17 @@ class Cycle:
         self._cell.gripper.release()
         self._go(place.above)
 
-    def _check_held(self, doing: str) -> None:
-        if not self._cell.gripper.state().held:
+    def _check_held(self, doing: str) -> Grasp:
+        grasp = self._cell.gripper.state()
+        if not grasp.held:
             raise GraspLost("gripper", doing, "the part is no longer in the hand", "look for it in the cell")
+        return grasp
+
+    def _mask(self, joints_rad: NDArray[np.float64], opening_m: float) -> NDArray[np.bool_] | None:
+        file = self._cell.file
+        if file.hand is None:
+            return None
+        return hand_mask(file.hand, joints_rad, opening_m, camera_pose(file.scene.camera), self._cell.camera.intrinsics)
 
     def _go(self, stop: Stop) -> None:
         here = self._cell.arm.state().positions_rad

@@ -18,6 +18,7 @@ _MEANING = {
     "exposure_us": "the exposure time",
     "camera": "the camera's settings",
     "camera_mount": "where the camera stands",
+    "hand": "the hand that is masked in the pictures",
     "home": "the arm's home position, from which its poses are chosen",
     "part": "the part file",
 }
@@ -32,6 +33,7 @@ def fingerprint(cell: Cell) -> dict[str, Any]:
         "exposure_us": cell.camera.exposure_us,
         "camera": cell.file.camera.model_dump(mode="json", by_alias=True),
         "camera_mount": cell.file.scene.camera.model_dump(mode="json"),
+        "hand": None if cell.file.hand is None else cell.file.hand.model_dump(mode="json"),
         "home": list(cell.file.motion.home_rad),
         "part": cell.part.model_dump(mode="json", by_alias=True, exclude={"mass", "density_g_cm3"}),
     }

@@ -80,9 +80,9 @@ def _inspect_part(
     inspected: InspectedPart | None = None
     row = 0
 
-    def keep(view: str, frame: Frame) -> None:
+    def keep(view: str, frame: Frame, mask: NDArray[np.bool_] | None) -> None:
         frames[view] = frame
-        scoring.submit(view, _rgb(frame.image))
+        scoring.submit(view, _rgb(frame.image), mask)
 
     def conclude(weighing: Weighing | None, faults: tuple[str, ...]) -> InspectedPart:
         """Judge with the scores that are there, and put the verdict on record."""

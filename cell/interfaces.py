@@ -163,7 +163,11 @@ class Grasp:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole parameters of a camera, all in pixels of its full picture."""
+    """Pinhole parameters of a camera, all in pixels of its full picture.
+
+    `cx` and `cy` count from the outer corner of the first pixel, whose centre is at 0.5: a calibration with OpenCV,
+    which counts from that centre, gives them 0.5 less.
+    """
 
     fx: float
     fy: float

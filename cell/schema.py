@@ -102,6 +102,31 @@ class Motion(FileModel):
     settle_s: float = Field(0.15, ge=0, le=5, description="waited before each picture")
 
 
+class Block(FileModel):
+    """A box by two opposite corners, its edges along the axes of the tool centre point's frame."""
+
+    low_mm: Vector
+    high_mm: Vector
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if not all(low < high for low, high in zip(self.low_mm, self.high_mm, strict=True)):
+            raise ValueError("each of low_mm must be less than its counterpart in high_mm")
+        return self
+
+
+class HandShape(FileModel):
+    """What is masked of the Franka hand, in the frame of the tool centre point (z: approach, y: opening)."""
+
+    finger: tuple[Block, ...] = Field(
+        min_length=1,
+        description="blocks that cover the finger on the side of y, as it stands when the hand is closed; the other "
+        "finger is the same, turned by 180° about z",
+    )
+    palm: bool = Field(False, description="mask the palm too, which a hand in a dark sleeve does not need")
+    margin_mm: float = Field(ge=0, le=50, description="added to every side of every block")
+
+
 class CellFile(FileModel):
     """A cell: its devices, and where things stand."""
 
@@ -116,6 +141,7 @@ class CellFile(FileModel):
     source: ClassEntry
     scene: Scene
     motion: Motion
+    hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
 
 
 class GraspPoint(FileModel):

@@ -40,9 +40,9 @@ def _load(model: Path, threads: int) -> None:
     _inspector = Inspector.load(model, verify=True)
 
 
-def _score(view: str, image: NDArray[np.uint8]) -> ViewScore:
+def _score(view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ViewScore:
     assert _inspector is not None
-    return _inspector.score_view(view, image)
+    return _inspector.score_view(view, image, mask=mask)
 
 
 class ScoringProcess:
@@ -84,11 +84,11 @@ class ScoringProcess:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, view: str, image: NDArray[np.uint8]) -> None:
-        """Hand a picture over; waits while too many are under way."""
+    def submit(self, view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> None:
+        """Hand a picture over, and what to ignore in it; waits while too many are under way."""
         self._room.acquire()
         try:
-            future = self._pool.submit(_score, view, image)
+            future = self._pool.submit(_score, view, image, mask)
         except BrokenProcessPool:
             self._room.release()
             self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")

@@ -55,6 +55,8 @@ class Part:
         View → file, one for each view.
     masks : mapping
         View → file with the visible defects, or None where there is none.
+    ignored : mapping
+        View → file that marks the pixels to ignore, such as the gripper's, or None where all count.
     """
 
     part_id: str
@@ -63,6 +65,7 @@ class Part:
     split: Split | None
     pictures: Mapping[str, Path]
     masks: Mapping[str, Path | None]
+    ignored: Mapping[str, Path | None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Dataset:
     picture_width_mm: float | None = None
     made_for: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def masked(self) -> bool:
+        """Whether pixels to ignore are named for any picture."""
+        return any(path is not None for part in self.parts for path in part.ignored.values())
 
     def training_parts(self, *, limit: int | None = None) -> tuple[Part, ...]:
         """Good parts to train with.
@@ -175,8 +183,9 @@ def sha256_of(data: bytes) -> str:
 
 
 def _read_mvtec(folder: Path) -> Dataset:
+    none: dict[str, Path | None] = {MVTEC_VIEW: None}
     parts = [
-        Part(f"train/good/{path.stem}", "good", "good", "train", {MVTEC_VIEW: path}, {MVTEC_VIEW: None})
+        Part(f"train/good/{path.stem}", "good", "good", "train", {MVTEC_VIEW: path}, none, none)
         for path in _pictures_in(folder / "train" / "good")
     ]
     tests = folder / "test"
@@ -187,9 +196,8 @@ def _read_mvtec(folder: Path) -> Dataset:
             stem = glob.escape(path.stem)
             found = sorted(masks.glob(f"{stem}.*")) + sorted(masks.glob(f"{stem}_mask.*"))
             mask = found[0] if found else None
-            parts.append(
-                Part(f"test/{kind.name}/{path.stem}", None, label, "test", {MVTEC_VIEW: path}, {MVTEC_VIEW: mask})
-            )
+            identifier = f"test/{kind.name}/{path.stem}"
+            parts.append(Part(identifier, None, label, "test", {MVTEC_VIEW: path}, {MVTEC_VIEW: mask}, none))
     _refuse_duplicates([part.part_id for part in parts], folder)
     return Dataset(folder, (MVTEC_VIEW,), tuple(parts), whole_pictures=True)
 
@@ -223,8 +231,9 @@ def _read_collected(folder: Path) -> Dataset:
 
     pictures: dict[str, dict[str, Path]] = {identifier: {} for identifier in identifiers}
     masks: dict[str, dict[str, Path | None]] = {identifier: {} for identifier in identifiers}
+    ignored: dict[str, dict[str, Path | None]] = {identifier: {} for identifier in identifiers}
     table = folder / "images.csv"
-    for row in _rows(table, ("part_id", "view", "file", "frame")):
+    for row in _rows(table, ("part_id", "view", "file", "frame"), optional=("mask",)):
         identifier, view = row["part_id"], row["view"]
         if identifier not in pictures:
             raise DatasetError(f"{table}: part {identifier!r} is not in parts.csv; add it there or remove its pictures")
@@ -237,6 +246,7 @@ def _read_collected(folder: Path) -> Dataset:
         pictures[identifier][view] = _inside(folder, row["file"], table)
         mask = folder / "truth" / "masks" / identifier / f"{int(row['frame']):06d}.png"
         masks[identifier][view] = mask if mask.is_file() else None
+        ignored[identifier][view] = _inside(folder, row["mask"], table) if row["mask"] else None
     for identifier, found in pictures.items():
         missing = [view for view in info.views if view not in found]
         if missing:
@@ -244,7 +254,15 @@ def _read_collected(folder: Path) -> Dataset:
     if not identifiers:
         raise DatasetError(f"{folder / 'parts.csv'}: no parts; collect some first")
     parts = tuple(
-        Part(identifier, declared[identifier], labels[identifier], None, pictures[identifier], masks[identifier])
+        Part(
+            identifier,
+            declared[identifier],
+            labels[identifier],
+            None,
+            pictures[identifier],
+            masks[identifier],
+            ignored[identifier],
+        )
         for identifier in identifiers
     )
     return Dataset(
@@ -265,7 +283,7 @@ def _pictures_in(folder: Path) -> list[Path]:
     return found
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+def _rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise DatasetError(f"{path}: missing; copy the whole dataset or collect it again")
     with path.open(newline="", encoding="utf-8") as file:
@@ -273,10 +291,11 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         absent = [column for column in columns if column not in (reader.fieldnames or ())]
         if absent:
             raise DatasetError(f"{path}: column(s) {', '.join(absent)} missing; add them to the first line")
+        named = [*columns, *(column for column in optional if column in (reader.fieldnames or ()))]
         for number, row in enumerate(reader, start=2):
-            if any(row[column] is None for column in columns):
+            if any(row[column] is None for column in named):
                 raise DatasetError(f"{path}, line {number}: too few values; complete the line or remove it")
-            yield {column: row[column].strip() for column in columns}
+            yield dict.fromkeys(optional, "") | {column: row[column].strip() for column in named}
 
 
 def _label(text: str, path: Path, part: str) -> Label | None:

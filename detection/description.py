@@ -85,6 +85,7 @@ class InspectorInfo(BaseModel):
 
     `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
     photographs of any size.
+    `masked` says whether pixels to ignore were named for the training pictures, as they then must be for others.
     `files` holds the SHA-256 of every other file of the folder, by its path; empty until the model is saved.
     `guarantee` is what is proved about the threshold, and None where it is an estimate.
     `made_for` is whatever the caller wants to be compared before the model is used.
@@ -102,6 +103,7 @@ class InspectorInfo(BaseModel):
     guarantee: Guarantee | None
     bottom_share: float = Field(ge=0, lt=1)
     picture_width_mm: float | None
+    masked: bool = False
     made_for: dict[str, JsonValue]
     files: dict[str, str]
     trained_with: tuple[TrainedPart, ...]

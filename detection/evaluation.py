@@ -20,7 +20,7 @@ from detection.metrics import (
     rate,
     tnr_at_full_tpr,
 )
-from detection.pictures import Image, decode_picture, read_bytes, read_mask
+from detection.pictures import Image, decode_picture, read_bytes, read_ignored, read_mask
 from detection.preprocess import Mask
 
 
@@ -130,12 +130,19 @@ def evaluation_parts(dataset: Dataset, inspector: Inspector) -> tuple[Part, ...]
     Raises
     ------
     DatasetError
-        When none is left, or the views are not the inspector's.
+        When none is left, the views are not the inspector's, or only the dataset's pictures or only those that the
+        inspector was trained on are masked.
     """
     if set(dataset.views) != set(inspector.views):
         raise DatasetError(
             f"{dataset.folder}: views are {list(dataset.views)}, the model's {list(inspector.views)}; use "
             "the dataset and the model of the same part"
+        )
+    if dataset.masked != inspector.info.masked:
+        here, there = ("masked", "not") if dataset.masked else ("not masked", "are")
+        raise DatasetError(
+            f"{dataset.folder}: its pictures are {here}, those that the model was trained on {there}; use a dataset "
+            "and a model of the same cell"
         )
     seen = {digest for part in inspector.info.trained_with for digest in part.sha256.values()}
     chosen = tuple(
@@ -189,8 +196,9 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
         for i, part in enumerate(parts):
             path = part.pictures[view]
             picture = decode_picture(read_bytes(path), name=str(path))
+            mask = read_ignored(part.ignored[view], shape=picture.shape)
             started = time.perf_counter()
-            result = inspector.score_view(view, picture, name=str(path))
+            result = inspector.score_view(view, picture, mask=mask, name=str(path))
             seconds += time.perf_counter() - started
             scores[i][view] = result.score
             image_scores.append(result.score)

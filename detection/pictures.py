@@ -134,6 +134,11 @@ def read_mask(path: Path, *, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
+def read_ignored(path: Path | None, *, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Read the pixels to ignore in a picture (see `read_mask`); None where no file names any."""
+    return None if path is None else read_mask(path, shape=(shape[0], shape[1]))
+
+
 def _png_is_whole(data: bytes) -> bool:
     """Whether every chunk up to IEND is there with its right checksum."""
     position = len(_PNG_SIGNATURE)

@@ -216,7 +216,7 @@ class Reference:
     shades : (256, 256) uint8
         Box and surroundings, padded to a square, reduced, grey.
     valid : (256, 256) bool
-        False on padding.
+        False on padding and on masked pixels.
     """
 
     frame_shape: tuple[int, int]
@@ -286,7 +286,7 @@ def prepare(
     reference: Reference | None = None,
     name: str = "picture",
 ) -> Prepared:
-    """Crop or register, cut, pad and resize a frame.
+    """Blank what is masked, crop or register, cut, pad and resize a frame.
 
     Parameters
     ----------
@@ -300,7 +300,8 @@ def prepare(
         Share of the frame's height that is cut at the bottom (gripper reflections), 0 ≤ share < 1.
         Bright pixels in these rows do not move the outline.
     mask : (H, W) bool, optional
-        True on pixels that are not valid. They do not move the outline and do not count in registration.
+        True on pixels that are not valid. What they show changes nothing: the outline is found and the picture
+        registered without them, and to the network, whose features look far beyond a pixel, they are `pad_value`.
     reference : Reference, optional
         Of this view (see `make_reference`): its crop is laid where the part is, and no outline is looked for.
     name : str
@@ -314,16 +315,14 @@ def prepare(
     Raises
     ------
     PictureError
-        When the picture is unusable, no outline is found in it, or it cannot be registered.
+        When the picture is unusable, wholly masked, no outline is found in it, or it cannot be registered.
     """
-    frame, kept_rows = _kept(picture, bottom_share=bottom_share, name=name)
+    frame, kept_rows = _kept(picture, mask, bottom_share=bottom_share, blank=config.pad_value, name=name)
     shape = frame.shape[0], frame.shape[1]
-    if mask is not None and mask.shape != shape:
-        raise PictureError(f"{name}: the mask is {mask.shape}, the picture {shape} pixels; make them equal")
     ignored_frame = np.zeros(shape, dtype=np.bool_) if mask is None else mask
     quality = None
     if reference is None:
-        geometry = Geometry(shape, _crop(frame[:kept_rows], config=config, name=name), resolution)
+        geometry = Geometry(shape, _crop(frame, kept_rows, mask, config=config, name=name), resolution)
     else:
         if shape != reference.frame_shape:
             raise PictureError(
@@ -350,7 +349,12 @@ def prepare(
 
 
 def make_reference(
-    picture: Image, *, config: PreprocessConfig, bottom_share: float = 0.0, name: str = "picture"
+    picture: Image,
+    *,
+    config: PreprocessConfig,
+    bottom_share: float = 0.0,
+    mask: Mask | None = None,
+    name: str = "picture",
 ) -> Reference:
     """Make a view's reference from one picture of a good part.
 
@@ -362,6 +366,8 @@ def make_reference(
         How to crop.
     bottom_share : float
         Share of the frame's height that is cut at the bottom, 0 ≤ share < 1.
+    mask : (H, W) bool, optional
+        True on pixels that are neither outlined nor registered to.
     name : str
         What to call the picture in an error.
 
@@ -375,16 +381,17 @@ def make_reference(
     PictureError
         When the picture is unusable, or no outline is found in it.
     """
-    frame, kept_rows = _kept(picture, bottom_share=bottom_share, name=name)
+    frame, kept_rows = _kept(picture, mask, bottom_share=bottom_share, blank=config.pad_value, name=name)
     shape = frame.shape[0], frame.shape[1]
-    box = _crop(frame[:kept_rows], config=config, name=name)
+    box = _crop(frame, kept_rows, mask, config=config, name=name)
     window = _window(box, shape, kept_rows)
-    outside = window.mask_to_grid(np.zeros(shape, dtype=np.bool_), padding=True)
+    outside = window.mask_to_grid(np.zeros(shape, dtype=np.bool_) if mask is None else mask, padding=True)
     return Reference(shape, box, _shades(frame, window), ~outside)
 
 
 def find_outline(
     picture: Image,
+    mask: Mask | None = None,
     *,
     classes: int = 3,
     margin: float = 0.02,
@@ -396,6 +403,8 @@ def find_outline(
     ----------
     picture : (H, W, 3) uint8
         RGB.
+    mask : (H, W) bool, optional
+        True on pixels that belong neither to the part nor to its background.
     classes : int
         Brightness classes for Multi-Otsu, ≥ 2.
     margin : float
@@ -422,8 +431,15 @@ def find_outline(
     Liao, Chen, Chung, *A fast algorithm for multilevel thresholding*, 2001.
     """
     height, width = picture.shape[:2]
-    shades = _shrink(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8), _OUTLINE_SIDE)
+    full = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    if mask is not None:
+        # A masked pixel must not brighten its neighbours where the picture is made smaller.
+        full[mask] = 0
+    shades = _shrink(full, _OUTLINE_SIDE)
     small = _shrink(shades, _THRESHOLD_SIDE)
+    if mask is not None:
+        marked = np.where(mask, np.uint8(255), np.uint8(0))
+        small = small[_shrink(_shrink(marked, _OUTLINE_SIDE), _THRESHOLD_SIDE) == 0]
     brightness_levels = len(np.unique(small))
     if brightness_levels < 2:
         raise PictureError(f"{name}: every pixel has the same brightness; check the light, exposure and lens cap")
@@ -470,19 +486,31 @@ def _shrink(picture: Image, longest: int) -> Image:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _kept(picture: Image, *, bottom_share: float, name: str) -> tuple[Image, int]:
-    """Return the frame as RGB and how many of its rows are above the cut."""
+def _kept(picture: Image, mask: Mask | None, *, bottom_share: float, blank: int, name: str) -> tuple[Image, int]:
+    """Return the frame as RGB, blank where it is masked, and how many of its rows are above the cut."""
     frame = as_rgb(picture, name=name)
     rows = len(frame) - round(len(frame) * bottom_share)
     if not 0 < rows <= len(frame):
         raise PictureError(f"{name}: nothing is left of the frame with a bottom share of {bottom_share}")
+    if mask is None:
+        return frame, rows
+    if mask.shape != frame.shape[:2]:
+        raise PictureError(f"{name}: the mask is {mask.shape}, the picture {frame.shape[:2]} pixels; make them equal")
+    if mask[:rows].all():
+        raise PictureError(
+            f"{name}: every pixel is masked; check that the part, not what is masked, is before the camera"
+        )
+    # Before anything is interpolated, so that nothing of it reaches the pixels beside it.
+    frame = frame.copy()
+    frame[mask] = blank
     return frame, rows
 
 
-def _crop(kept: Image, *, config: PreprocessConfig, name: str) -> Box:
+def _crop(frame: Image, kept_rows: int, mask: Mask | None, *, config: PreprocessConfig, name: str) -> Box:
     if config.crop == "otsu":
-        return find_outline(kept, classes=config.classes, margin=config.margin, name=name)
-    return Box(0, 0, kept.shape[0], kept.shape[1])
+        kept = None if mask is None else mask[:kept_rows]
+        return find_outline(frame[:kept_rows], kept, classes=config.classes, margin=config.margin, name=name)
+    return Box(0, 0, kept_rows, frame.shape[1])
 
 
 def _window(box: Box, frame_shape: tuple[int, int], kept_rows: int) -> Geometry:

@@ -30,7 +30,7 @@ from detection.description import DESCRIPTION_FILE, Guarantee, InspectorInfo, Pa
 from detection.errors import DatasetError, ModelError
 from detection.inspector import Inspector, Progress, read_view, write_description, write_view
 from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, moments_bytes, resolved, write_backbone
-from detection.pictures import decode_picture, read_bytes, read_picture
+from detection.pictures import decode_picture, read_bytes, read_ignored, read_picture
 from detection.preprocess import Reference, make_reference
 from detection.storage import new_folder
 from detection.view_training import TrainingPictures, fit_with_held_out_scores
@@ -120,6 +120,7 @@ def train(
             guarantee=None,
             bottom_share=dataset.bottom_share,
             picture_width_mm=dataset.picture_width_mm,
+            masked=dataset.masked,
             made_for=dict(dataset.made_for),
             files={},
             trained_with=(),
@@ -246,11 +247,17 @@ class _Fit:
         reference = None
         if config.preprocess.registration != "none":
             first = parts[0].pictures[view]
+            picture = read_picture(first)
             reference = make_reference(
-                read_picture(first), config=config.preprocess, bottom_share=dataset.bottom_share, name=str(first)
+                picture,
+                config=config.preprocess,
+                bottom_share=dataset.bottom_share,
+                mask=read_ignored(parts[0].ignored[view], shape=picture.shape),
+                name=str(first),
             )
         pictures = TrainingPictures(
             [part.pictures[view] for part in parts],
+            ignored=[part.ignored[view] for part in parts],
             config=config,
             model=self.model,
             backbone=self.backbone,
@@ -320,7 +327,9 @@ def _score_unseen(
     for view in inspector.views:
         path = part.pictures[view]
         data = read_bytes(path)
-        scores[view] = inspector.score_view(view, decode_picture(data, name=str(path)), name=str(path)).score
+        picture = decode_picture(data, name=str(path))
+        mask = read_ignored(part.ignored[view], shape=picture.shape)
+        scores[view] = inspector.score_view(view, picture, mask=mask, name=str(path)).score
         hashes[view] = sha256_of(data)
         picture_done("set the threshold")
     statistic = part_statistic(scores.values(), k=inspector.info.config.vote.k)

@@ -20,7 +20,7 @@ from detection.gaussian import Gaussians, leave_one_out
 from detection.heatmap import heatmap_of, positions_of
 from detection.moments import Moments
 from detection.padim import no_moments, pick_channels
-from detection.pictures import decode_picture, read_bytes
+from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
@@ -34,6 +34,8 @@ class TrainingPictures:
     ----------
     files : sequence of Path
         Picture files, one for each part.
+    ignored : sequence of Path or None
+        For each of them the file that marks the pixels to ignore, or None.
     config, model : DetectionConfig, ModelConfig
         How pictures become features and scores.
     backbone : Backbone
@@ -63,6 +65,7 @@ class TrainingPictures:
         self,
         files: Sequence[Path],
         *,
+        ignored: Sequence[Path | None],
         config: DetectionConfig,
         model: ModelConfig,
         backbone: Backbone,
@@ -75,7 +78,7 @@ class TrainingPictures:
         self.channels = pick_channels(model)
         self.frame_shape = (0, 0)
         self.hashes = [""] * len(files)
-        self._files = files
+        self._files, self._ignored = files, ignored
         self._config, self._model, self._backbone = config, model, backbone
         self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
         self._any_size, self._reference, self._picture_read = any_size, reference, picture_read
@@ -100,12 +103,12 @@ class TrainingPictures:
         DatasetError
             When it has another size than the first one.
         """
-        waiting = deque(self._files)
+        waiting = deque(zip(self._files, self._ignored, strict=True))
         reading: deque[Future[_Read]] = deque()
         with ThreadPoolExecutor(_READERS) as pool:
             for i in range(len(self._files)):
                 while waiting and len(reading) <= _READERS:
-                    reading.append(pool.submit(self._read, waiting.popleft()))
+                    reading.append(pool.submit(self._read, *waiting.popleft()))
                 yield self._features(i, reading.popleft().result())
 
     def masked(self, i: int) -> NDArray[np.bool_] | None:
@@ -123,7 +126,7 @@ class TrainingPictures:
             name=str(self._files[i]),
         )
 
-    def _read(self, file: Path) -> "_Read":
+    def _read(self, file: Path, ignored: Path | None) -> "_Read":
         data = read_bytes(file)
         picture = decode_picture(data, name=str(file))
         if self._reference is not None:
@@ -133,6 +136,7 @@ class TrainingPictures:
             resolution=self._model.resolution,
             config=self._config.preprocess,
             bottom_share=self._bottom_share,
+            mask=read_ignored(ignored, shape=picture.shape),
             reference=self._reference,
             name=str(file),
         )

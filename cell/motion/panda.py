@@ -19,6 +19,16 @@ A_MAX = np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0])
 J_MAX = np.array([7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0])
 OPENING_MAX_M = 0.08
 
+# The hand without its fingers: boxes that cover it, by two opposite corners, mm, in the frame of the tool centre point.
+# Measured on the mesh of the hand in franka_description and rounded up.
+PALM_MM = (
+    ((-18.5, -104.0, -113.0), (18.5, 101.0, -37.0)),
+    ((-6.0, -104.0, -130.0), (6.0, -38.0, -113.0)),
+    ((-32.0, -32.0, -107.0), (32.0, 32.0, -95.0)),
+    ((-29.0, 24.0, -113.0), (29.0, 95.0, -95.0)),
+    ((-25.0, 64.0, -95.0), (25.0, 101.0, -45.0)),
+)
+
 # a (m), d (m), alpha (rad) of the seven joints, after Craig.
 _DH = (
     (0.0, 0.333, 0.0),

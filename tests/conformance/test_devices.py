@@ -77,10 +77,13 @@ def test_empty_scale_weighs_nothing(ready):
 def test_a_part_goes_round(ready):
     cell, cycle = ready
     ticket = cell.source.next()
-    frames = {}
-    passage, target, cycle_s = cycle.run(
-        ticket, on_frame=lambda view, frame: frames.update({view: frame}), choose_bin=lambda passage: "recheck"
-    )
+    frames, masks = {}, []
+
+    def keep(view, frame, mask):
+        frames[view] = frame
+        masks.append(mask)
+
+    passage, target, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=lambda passage: "recheck")
     assert target == "recheck" and passage.faults == () and cycle_s > 1
     assert tuple(frames) == cell.part.view_names == passage.pictures
 
@@ -88,6 +91,8 @@ def test_a_part_goes_round(ready):
     for frame in frames.values():
         assert frame.image.dtype == np.uint8 and frame.image.shape[:2] == (k.height, k.width)
         assert frame.serial == cell.camera.serial and frame.exposure_us == cell.camera.exposure_us
+    if cell.file.hand is not None:
+        assert all(mask.dtype == np.bool_ and mask.shape == (k.height, k.width) and mask.any() for mask in masks)
     assert len({frame.number for frame in frames.values()}) == len(frames)
     times = [frame.timestamp_s for frame in frames.values()]
     assert times == sorted(times) and len(set(times)) == len(times)

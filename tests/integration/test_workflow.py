@@ -19,7 +19,9 @@ from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, Mode
 from cell.records import Records
 from cell.report import Run, read_truth, summary, write_report
 from cell.setup import Order
+from cell.silhouette import hand_mask
 from detection import DetectionConfig, DetectionError, Inspector, ModelConfig, evaluate, read_dataset, train
+from detection.pictures import read_mask
 
 
 def alone(order: Order) -> Order:
@@ -64,6 +66,18 @@ def test_dataset_is_whole_and_in_order(dataset):
     assert len(list((dataset / "images").rglob("*.png"))) == 8 * 16
     assert len(list((dataset / "truth" / "masks").rglob("*.png"))) == 8 * 16
     assert not list(dataset.rglob("*.part"))
+
+
+def test_dataset_says_where_the_hand_is(dataset):
+    parts = read_dataset(dataset).parts
+    for view, file in parts[0].ignored.items():
+        assert file == dataset / "masks" / "good-00000" / f"{view}.png"
+        mask = read_mask(file, shape=(342, 456))
+        assert 0.01 < mask.mean() < 0.3
+        # The arm goes to the same places, and the mask with it.
+        again = read_mask(parts[1].ignored[view], shape=(342, 456))
+        assert (mask ^ again).mean() < 0.002
+    assert len(list((dataset / "masks").rglob("*.png"))) == 8 * 16
 
 
 def test_dataset_is_never_overwritten(order_of, dataset):
@@ -138,6 +152,14 @@ def test_model_of_other_views_is_refused(order_of, model, tmp_path):
         next(inspect(replace(order, part=other), model, records_in(tmp_path)))
 
 
+def test_model_of_masked_pictures_is_refused_where_the_hand_is_not_masked(order_of, model, tmp_path, monkeypatch):
+    order = alone(order_of("good", 1, seed=0))
+    cell = replace(order.cell, content=order.cell.content.model_copy(update={"hand": None}))
+    monkeypatch.setattr(Cycle, "prepare", lambda self: pytest.fail("it moved"))
+    with pytest.raises(ModelMismatchError, match="the hand that is masked in the pictures"):
+        next(inspect(replace(order, cell=cell), model, records_in(tmp_path)))
+
+
 def test_a_fault_stops_the_line_after_the_recheck(order_of, model, tmp_path):
     order = order_of("good", 2, seed=0)
     part = order.part.content
@@ -173,7 +195,8 @@ def test_collect_keeps_the_parts_before_a_fault(order_of, tmp_path, monkeypatch)
     out = tmp_path / "kept"
     with pytest.raises(CellError, match="1 whole part"):
         collect(replace(order, cell=cell), out, progress=lambda done: None)
-    assert [path.name for path in (out / "images").iterdir()] == ["good-00000"]
+    for kind in ("images", "masks"):
+        assert [path.name for path in (out / kind).iterdir()] == ["good-00000"]
     assert len(read_dataset(out).parts) == 1
 
 
@@ -232,6 +255,23 @@ def test_a_picture_that_cannot_be_scored_is_a_recheck_and_the_line_goes_on(order
     first, second = inspect(alone(order_of("good", 2, seed=3)), model, records_in(tmp_path))
     assert first.verdict.bin == "recheck" and "GP1-V5" in first.verdict.reasons[0] and len(first.scores) == 15
     assert second.verdict.bin in ("ok", "reject") and len(second.scores) == 16
+
+
+def test_a_wholly_masked_picture_is_a_recheck(order_of, model, tmp_path, monkeypatch):
+    """The hand stands before the whole lens at one view: nothing was inspected there, so nothing is good."""
+    import cell.cycle
+
+    calls = []
+
+    def before_the_lens_once(*args):
+        calls.append(1)
+        mask = hand_mask(*args)
+        return np.ones_like(mask) if len(calls) == 3 else mask
+
+    monkeypatch.setattr(cell.cycle, "hand_mask", before_the_lens_once)
+    (part,) = inspect(alone(order_of("good", 1, seed=3)), model, records_in(tmp_path))
+    assert part.verdict.bin == "recheck" and len(part.scores) == 15
+    assert "GP1-V3: every pixel is masked" in part.verdict.reasons[0]
 
 
 @pytest.mark.parametrize("damage", ["missing", "zeroed", "swapped"])

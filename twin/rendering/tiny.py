@@ -195,9 +195,11 @@ def _take(client: int, camera: Pinhole) -> tuple[NDArray[np.uint8], NDArray[np.f
     k = camera.intrinsics
     eye, axes = camera.pose.position_m, camera.pose.rotation
     view = p.computeViewMatrix(eye.tolist(), (eye + axes[:, 2]).tolist(), (-axes[:, 1]).tolist())
-    projection = p.computeProjectionMatrixFOV(
-        2 * np.degrees(np.arctan(k.height / 2 / k.fy)), k.width / k.height, _NEAR_M, _FAR_M
-    )
+    # TinyRenderer draws everything half a pixel too far right and up.
+    cx, cy = k.cx - 0.5, k.cy + 0.5
+    left, right, bottom, top = -cx / k.fx, (k.width - cx) / k.fx, (cy - k.height) / k.fy, cy / k.fy
+    edges = (edge * _NEAR_M for edge in (left, right, bottom, top))
+    projection = p.computeProjectionMatrix(*edges, _NEAR_M, _FAR_M)
     _, _, rgba, depth, bodies = p.getCameraImage(
         k.width,
         k.height,

@@ -79,6 +79,8 @@ def test_wrong_key_of_a_device_is_named(tmp_path, cell_file):
         (lambda c: c["camera"].update({"class": "..a:B"}), "camera.class"),
         (lambda c: c["scene"]["camera"].update(look_at_m=c["scene"]["camera"]["position_m"]), "scene.camera"),
         (lambda c: c["scene"]["boxes"][0].update(size_m=[-1, 0, 0]), r"scene\.boxes\.0\.size_m"),
+        (lambda c: c["hand"]["finger"][0].update(low_mm=[0, 40, 0]), r"hand\.finger\.0: .*less than its counterpart"),
+        (lambda c: c["hand"].update(finger=[]), r"hand\.finger"),
         (lambda c: c["motion"].update(home_rad=[float("nan")] * 7), r"motion\.home_rad"),
     ],
 )

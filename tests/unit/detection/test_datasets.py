@@ -131,6 +131,41 @@ def test_contradictions_are_named(
         read_dataset(folder)
 
 
+def name_mask(file: str) -> Callable[[list[list[str]]], object]:
+    """Add the column `mask`: the first picture has this file, the others none."""
+
+    def add(rows: list[list[str]]) -> None:
+        for row, value in zip(rows, ["mask", file] + [""] * len(rows), strict=False):
+            row.append(value)
+
+    return add
+
+
+def test_pixels_to_ignore_are_named_picture_by_picture(folder: Path) -> None:
+    nothing = {"front": None, "back": None, "side": None}
+    assert all(part.ignored == nothing for part in read_dataset(folder).parts)
+    (folder / "hand.png").write_bytes(b"read when it is used")
+    edit(folder / "images.csv", name_mask("hand.png"))
+    first, *others = read_dataset(folder).parts
+    assert first.ignored == {**nothing, "front": folder / "hand.png"}
+    assert all(part.ignored == nothing for part in others)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("hand.png", r"hand\.png: missing, but images\.csv names it"), ("../x.png", "leaves the")]
+)
+def test_masks_that_are_not_there_are_refused(folder: Path, file: str, message: str) -> None:
+    edit(folder / "images.csv", name_mask(file))
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(folder)
+
+
+def test_line_that_ends_before_its_mask_is_refused(folder: Path) -> None:
+    edit(folder / "images.csv", lambda rows: rows[0].append("mask"))
+    with pytest.raises(DatasetError, match=r"images\.csv, line 2: too few values"):
+        read_dataset(folder)
+
+
 @pytest.mark.parametrize("name", ["parts.csv", "images.csv"])
 def test_missing_tables_are_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

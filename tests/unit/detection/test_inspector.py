@@ -24,6 +24,7 @@ from detection.backbones import Backbone
 from detection.calibration import cross_conformal_threshold, held_out_threshold, split_conformal_threshold
 from detection.config import PreprocessConfig, ScoreConfig, ThresholdConfig, TrainingConfig
 from detection.decisions import part_statistic
+from detection.evaluation import evaluate
 from detection.padim import PaDiM
 from detection.pictures import read_picture
 from detection.preprocess import make_reference, prepare
@@ -84,18 +85,33 @@ def test_a_view_is_scored_on_the_crop(inspector: Inspector, dataset: Dataset, sm
     assert result.score == expected[prepared.valid].max()
 
 
-def test_masked_defects_do_not_count(inspector: Inspector, dataset: Dataset) -> None:
+def test_masked_defects_do_not_count(inspector: Inspector, ring: Ring) -> None:
+    mask = np.zeros((120, 160), dtype=np.bool_)
+    mask[:40, 60:100] = True
+    good, defective = (inspector.score_view("front", ring(seed=5, defect=d), mask=mask) for d in (False, True))
+    np.testing.assert_array_equal(defective.heatmap, good.heatmap)
+    assert defective.score == good.score == good.heatmap[good.valid].max()
+    assert not good.valid[good.geometry.mask_to_grid(mask)].any()
+
+
+def test_a_mask_that_marks_nothing_changes_nothing(inspector: Inspector, ring: Ring) -> None:
+    whole = inspector.score_view("front", ring(seed=5))
+    masked = inspector.score_view("front", ring(seed=5), mask=np.zeros((120, 160), dtype=np.bool_))
+    np.testing.assert_array_equal(masked.heatmap, whole.heatmap)
+    assert (masked.score, masked.geometry) == (whole.score, whole.geometry)
+
+
+def test_a_mask_leaves_out_of_registration_what_is_damaged(inspector: Inspector, dataset: Dataset) -> None:
     picture = read_picture(dataset.parts[11].pictures["front"])
     mask = np.zeros(picture.shape[:2], dtype=np.bool_)
     mask[:40, 60:100] = True
     whole = inspector.score_view("front", picture)
     masked = inspector.score_view("front", picture, mask=mask)
     assert masked.quality is not None and whole.quality is not None and masked.quality > whole.quality
-    assert masked.score == masked.heatmap[masked.valid].max() < whole.score
 
 
 def test_a_wholly_masked_picture_is_refused(inspector: Inspector, ring: Ring) -> None:
-    with pytest.raises(PictureError, match="view front"):
+    with pytest.raises(PictureError, match="view front: every pixel is masked"):
         inspector.score_view("front", ring(seed=0), mask=np.ones((120, 160), dtype=np.bool_))
 
 
@@ -221,6 +237,63 @@ def test_view_names_cannot_leave_the_folder(inspector: Inspector, tmp_path: Path
     path.write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"inspector\.json"):
         Inspector.load(tmp_path / "model")
+
+
+def mask_pictures(folder: Path, *, seed: int) -> Dataset:
+    """Mask all pictures of a dataset at the upper right, where they then show noise."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((120, 160), dtype=np.uint8)
+    mask[20:50, 100:150] = 255
+    assert cv2.imwrite(str(folder / "hand.png"), mask)
+    for part in read_dataset(folder).parts:
+        for path in part.pictures.values():
+            picture = read_picture(path)
+            picture[mask > 0] = rng.integers(0, 256, ((mask > 0).sum(), 3))
+            assert cv2.imwrite(str(path), picture)
+    head, *rows = (folder / "images.csv").read_text().splitlines()
+    (folder / "images.csv").write_text("\n".join([f"{head},mask", *(f"{row},hand.png" for row in rows)]))
+    return read_dataset(folder)
+
+
+def test_what_a_dataset_masks_is_neither_trained_nor_scored(
+    collected: Write, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    """Whatever lies under the masks, threshold, models and figures are the same to the last bit."""
+    found = []
+    for seed in (1, 2):
+        masked = mask_pictures(collected(tmp_path / f"data-{seed}", good=5, defective=1), seed=seed)
+        trained = train(masked, config=small_config, model=small_model, train_parts=4)
+        trained.save(tmp_path / f"model-{seed}")
+        found.append((Inspector.load(tmp_path / f"model-{seed}"), evaluate(masked, trained)))
+    (one, first), (two, second) = found
+    assert one.info.masked and one.threshold == two.threshold and one.info.files == two.info.files
+    assert first.parts == second.parts and first.part_auroc == second.part_auroc
+    assert first.part_auroc is not None and first.part_auroc.value == 1
+    assert one.info.trained_with[0].sha256 != two.info.trained_with[0].sha256
+
+
+def test_masked_pictures_and_a_model_of_whole_ones_do_not_go_together(
+    collected: Write, small_config: DetectionConfig, small_model: ModelConfig, inspector: Inspector, tmp_path: Path
+) -> None:
+    whole = read_dataset(collected(tmp_path / "whole", good=3, defective=1, first=50))
+    masked = mask_pictures(collected(tmp_path / "masked", good=3, defective=1), seed=1)
+    with pytest.raises(DatasetError, match="masked: its pictures are masked, those that the model was trained on not"):
+        evaluate(masked, inspector)
+    trained = train(masked, config=small_config, model=small_model, train_parts=2)
+    with pytest.raises(DatasetError, match="whole: its pictures are not masked, those that the model was trained on"):
+        evaluate(whole, trained)
+
+
+def test_a_mask_of_another_size_than_its_picture_is_named(
+    collected: Write, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    masked = mask_pictures(collected(tmp_path / "data", good=3, defective=0), seed=1)
+    trained = train(masked, config=small_config, model=small_model, train_parts=2)
+    cv2.imwrite(str(tmp_path / "data" / "hand.png"), np.zeros((60, 80), dtype=np.uint8))
+    with pytest.raises(PictureError, match=r"hand\.png: the mask is \(60, 80\), its picture \(120, 160\) pixels"):
+        train(masked, config=small_config, model=small_model)
+    with pytest.raises(PictureError, match=r"hand\.png: the mask is"):
+        evaluate(masked, trained)
 
 
 def test_pictures_of_different_sizes_are_refused(

@@ -127,6 +127,71 @@ def test_masked_pixels_are_not_valid() -> None:
     assert (~prepared.valid[32:224]).sum() == pytest.approx(40 * 40 * 0.64**2, rel=0.1)
 
 
+@pytest.mark.parametrize("config", [NO_CROP, PreprocessConfig(), PreprocessConfig(classes=2, pad_value=200)])
+@pytest.mark.parametrize("enlarged", [1, 5])
+def test_what_lies_under_a_mask_changes_nothing(config: PreprocessConfig, enlarged: int) -> None:
+    mask = np.zeros((300, 400), dtype=np.bool_)
+    mask[150:290, 250:390] = True  # over the part's edge, and beside it
+    mask = np.kron(mask, np.ones((enlarged, enlarged), dtype=np.bool_))
+    plain = np.kron(frame(), np.ones((enlarged, enlarged, 1), dtype=np.uint8))
+    other = plain.copy()
+    rng = np.random.default_rng(1)
+    other[mask] = rng.integers(0, 256, (mask.sum(), 3), dtype=np.uint8)
+    before = other.copy()
+    one, two = (prepare(p, resolution=256, config=config, mask=mask, bottom_share=0.05) for p in (plain, other))
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.valid, two.valid)
+    assert one.geometry == two.geometry
+    np.testing.assert_array_equal(other, before)
+
+
+@pytest.mark.parametrize("enlarged", [1, 5])
+def test_what_lies_under_a_mask_does_not_move_what_is_registered(enlarged: int) -> None:
+    mask = np.zeros((300, 400), dtype=np.bool_)
+    mask[150:290, 250:390] = True
+    mask = np.kron(mask, np.ones((enlarged, enlarged), dtype=np.bool_))
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(2):
+        pictures = []
+        for down in (0, 2):
+            picture = np.kron(frame(top=60 + down), np.ones((enlarged, enlarged, 1), dtype=np.uint8))
+            picture[mask] = rng.integers(0, 256, (mask.sum(), 3), dtype=np.uint8)
+            pictures.append(picture)
+        config = PreprocessConfig()
+        reference = make_reference(pictures[0], config=config, mask=mask)
+        found.append(prepare(pictures[1], resolution=256, config=config, mask=mask, reference=reference))
+        assert not reference.valid.all() and not (reference.shades > 170).any()
+    one, two = found
+    np.testing.assert_array_equal(one.image, two.image)
+    np.testing.assert_array_equal(one.valid, two.valid)
+    assert (one.geometry, one.quality) == (two.geometry, two.quality)
+
+
+def test_a_bright_gripper_under_the_mask_does_not_move_the_outline() -> None:
+    picture, mask = frame(), np.zeros((300, 400), dtype=np.bool_)
+    mask[210:, 120:180] = True
+    picture[mask] = 180
+    assert find_outline(picture, margin=0) != Box(60, 100, 200, 300)
+    assert find_outline(picture, mask, margin=0) == Box(60, 100, 200, 300)
+
+
+def test_a_mask_is_no_class_of_brightness() -> None:
+    # Black beside grey would be two of the three classes, and all that is not masked the outline.
+    picture, mask = frame(), np.zeros((300, 400), dtype=np.bool_)
+    picture[picture < 50] += 45
+    mask[:, 310:] = True
+    assert find_outline(picture, mask, margin=0) == Box(60, 100, 200, 300)
+
+
+@pytest.mark.parametrize("config", [NO_CROP, PreprocessConfig()])
+def test_a_wholly_masked_picture_is_refused(config: PreprocessConfig) -> None:
+    mask = np.ones((300, 400), dtype=np.bool_)
+    mask[280:] = False  # in the rows that are cut anyway
+    with pytest.raises(PictureError, match="view 3: every pixel is masked"):
+        prepare(frame(), resolution=256, config=config, mask=mask, bottom_share=0.1, name="view 3")
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(PictureError, match="the mask is"):
         prepare(frame(), resolution=256, config=NO_CROP, mask=np.zeros((3, 4), dtype=np.bool_))

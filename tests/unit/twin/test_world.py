@@ -15,7 +15,7 @@ from twin.parts.ring import Ring, RingConfig
 from twin.truth import write_part
 
 
-def go_round(cell, cycle, on_frame=lambda view, frame: None):
+def go_round(cell, cycle, on_frame=lambda view, frame, mask: None):
     return cycle.run(cell.source.next(), on_frame=on_frame, choose_bin=lambda passage: "recheck")
 
 
@@ -29,7 +29,7 @@ def without_pictures(cell):
     """The same cell, its camera answering at once: for tests of motion."""
 
     class Blind:
-        frames = 0
+        intrinsics = cell.camera.intrinsics
 
         def capture(self):
             return None
@@ -43,7 +43,7 @@ def test_pictures_depend_on_seed_and_part_alone(order_of):
             cycle = prepared(cell)
             taken = []
             for _ in order.numbers:
-                go_round(cell, cycle, lambda view, frame: taken.append(frame.image))
+                go_round(cell, cycle, lambda view, frame, mask: taken.append(frame.image))
             return taken
 
     both = pictures(order_of("mixed", 2, seed=3))
@@ -59,7 +59,7 @@ def test_the_arm_carries_the_part(order_of):
         world = cell.arm._world
         planned = []
 
-        def look(view, frame):
+        def look(view, frame, mask):
             grasp = cell.part.grasps[0 if view.startswith("GP1") else 1]
             nominal = forward(world.joints()[0]) @ grasp_pose(grasp).inverse()
             planned.append(np.linalg.norm(nominal.position_m - world.part_pose().position_m))
@@ -75,7 +75,7 @@ def test_part_ends_in_the_bin_of_the_verdict(order_of):
         blind = without_pictures(cell)
         cycle = prepared(blind)
         for name in ("ok", "reject", "recheck"):
-            cycle.run(blind.source.next(), on_frame=lambda v, f: None, choose_bin=lambda p, name=name: name)
+            cycle.run(blind.source.next(), on_frame=lambda v, f, m: None, choose_bin=lambda p, name=name: name)
             cell.clock.sleep(0.5)
             place = getattr(cell.file.scene.bins, name)
             assert np.abs(cell.arm._world.part_pose().position_m[:2] - place.position_m[:2]).max() < 0.03
@@ -118,7 +118,7 @@ def test_truth_is_where_the_pictures_differ(order_of, tmp_path, number, kind):
         with open_cell(order) as cell:
             taken = {}
             cycle = prepared(cell)
-            go_round(cell, cycle, lambda view, frame: taken.update({view: frame}))
+            go_round(cell, cycle, lambda view, frame, mask: taken.update({view: frame}))
             return taken
 
     with_defect, without = frames(defective), frames(good)
@@ -215,7 +215,7 @@ def test_missed_part_is_a_lost_grasp(order_of):
         world = cell.arm._world
         world.present(world.part, np.array([0.05, 0.0]), 0.0)
         with pytest.raises(GraspLost, match="at feeder by GP1"):
-            cycle.run(ticket, on_frame=lambda v, f: None, choose_bin=lambda p: "recheck")
+            cycle.run(ticket, on_frame=lambda v, f, m: None, choose_bin=lambda p: "recheck")
 
 
 def test_part_lost_on_the_way_is_noticed(order_of):
@@ -224,7 +224,7 @@ def test_part_lost_on_the_way_is_noticed(order_of):
         cycle = prepared(blind)
         shown = []
 
-        def drop(view, frame):
+        def drop(view, frame, mask):
             shown.append(view)
             if len(shown) == 3:
                 cell.arm._world.let_go()
@@ -239,6 +239,7 @@ def test_camera_fault_leads_to_recheck_and_the_next_part_is_normal(order_of):
 
         class Flaky:
             calls = 0
+            intrinsics = cell.camera.intrinsics
 
             def capture(self):
                 self.calls += 1
@@ -258,4 +259,4 @@ def test_a_cycle_that_was_not_prepared_does_not_move(order_of):
     with open_cell(order_of("good", 1)) as cell:
         ticket = cell.source.next()
         with pytest.raises(MotionRejected, match="prepare"):
-            Cycle(cell).run(ticket, on_frame=lambda v, f: None, choose_bin=lambda p: "ok")
+            Cycle(cell).run(ticket, on_frame=lambda v, f, m: None, choose_bin=lambda p: "ok")

@@ -1,0 +1,93 @@
+"""Where in a picture the hand is, by the robot's pose and the declared shape of the hand alone."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cell.interfaces import Intrinsics, Pose
+from cell.motion.panda import PALM_MM, forward
+from cell.schema import HandShape, Vector
+
+# Closer to the lens than this nothing is projected: coordinates in the picture stay finite.
+_NEAR_M = 0.01
+_SUBPIXEL_BITS = 4
+# A picture's first pixel covers 0 to 1, and OpenCV counts from its centre.
+_HALF_PIXEL = 0.5
+
+
+def hand_mask(
+    hand: HandShape,
+    joints_rad: NDArray[np.float64],
+    opening_m: float,
+    camera: Pose,
+    intrinsics: Intrinsics,
+) -> NDArray[np.bool_]:
+    """Mark the pixels in which the fingers are, or would be if nothing stood before them; on demand the palm too.
+
+    Parameters
+    ----------
+    hand : HandShape
+        Blocks that cover a finger, their margin, and whether the palm is marked.
+    joints_rad : (7,) float64
+        The arm's joint positions at exposure.
+    opening_m : float
+        Between the fingers, metres.
+    camera : Pose
+        z along the optical axis, y down in the picture, in the frame of the robot's base.
+    intrinsics : Intrinsics
+        Of the picture of H × W pixels.
+
+    Returns
+    -------
+    (H, W) bool
+        True on the hand; all False where it is outside of the picture or behind the camera.
+
+    Notes
+    -----
+    The silhouette of a convex body is the convex hull of its projected corners, and that of several bodies is the
+    union of theirs. The margin widens the blocks themselves, so it is as wide at the part as at the back of the hand.
+    """
+    to_camera = camera.inverse() @ forward(joints_rad)
+    drawn = np.zeros((intrinsics.height, intrinsics.width), dtype=np.uint8)
+    for corners in _blocks(hand, opening_m):
+        seen = _before_the_camera(to_camera.apply(corners))
+        if len(seen) == 0:
+            continue
+        x, y, z = seen.T
+        pixels = np.stack([intrinsics.fx * x / z + intrinsics.cx, intrinsics.fy * y / z + intrinsics.cy], axis=1)
+        fine = np.rint((pixels - _HALF_PIXEL) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+        cv2.fillConvexPoly(drawn, cv2.convexHull(fine), 1, shift=_SUBPIXEL_BITS)
+    return drawn.view(np.bool_)
+
+
+def _blocks(hand: HandShape, opening_m: float) -> list[NDArray[np.float64]]:
+    """Corners (8, 3) of every block with its margin, metres in the tool centre point's frame."""
+    palm = [_corners(low, high, hand.margin_mm) for low, high in PALM_MM] if hand.palm else []
+    closed = [_corners(block.low_mm, block.high_mm, hand.margin_mm) for block in hand.finger]
+    one = [corners + np.array([0.0, opening_m / 2, 0.0]) for corners in closed]
+    other = [corners * np.array([-1.0, -1.0, 1.0]) for corners in one]
+    return palm + one + other
+
+
+def _corners(low_mm: Vector, high_mm: Vector, margin_mm: float) -> NDArray[np.float64]:
+    edges = zip(np.array(low_mm) - margin_mm, np.array(high_mm) + margin_mm, strict=True)
+    return np.array(list(product(*edges))) / 1000
+
+
+def _before_the_camera(corners_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut a convex body, given by its corners (N, 3) in the camera's frame, at the plane just before the lens.
+
+    Returns
+    -------
+    (M, 3) float64
+        Points whose convex hull is what is left of the body; none where nothing is.
+    """
+    before, behind = corners_m[corners_m[:, 2] >= _NEAR_M], corners_m[corners_m[:, 2] < _NEAR_M]
+    # Lines that are no edges of the body cross the plane inside of it and do not change the hull.
+    start, way = before[:, np.newaxis], behind[np.newaxis] - before[:, np.newaxis]
+    share = (_NEAR_M - start[..., 2:]) / way[..., 2:]
+    return np.concatenate([before, (start + share * way).reshape(-1, 3)])

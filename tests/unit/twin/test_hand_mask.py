@@ -1,0 +1,87 @@
+"""The mask of the hand, which knows joints and declared blocks alone, against what the renderer draws."""
+
+import numpy as np
+import pybullet as p
+import pytest
+import trimesh
+
+from cell.config import load_cell, load_part
+from cell.interfaces import Intrinsics
+from cell.motion.panda import forward
+from cell.motion.round import camera_pose, grasp_pose, plan_round
+from cell.silhouette import hand_mask
+from twin.camera import TwinCameraConfig
+from twin.parts.ring import Ring, RingConfig
+from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf
+
+FILE, PART = load_cell("twin").content, load_part("ring").content
+CAMERA = camera_pose(FILE.scene.camera)
+PICTURE = Intrinsics(1370.0, 1370.0, 320.0, 240.0, 640, 480)
+VIEW = p.computeViewMatrix(
+    CAMERA.position_m.tolist(), (CAMERA.position_m + CAMERA.rotation[:, 2]).tolist(), (-CAMERA.rotation[:, 1]).tolist()
+)
+PROJECTION = p.computeProjectionMatrixFOV(2 * np.degrees(np.arctan(240 / 1370)), 640 / 480, 0.1, 2.5)
+PLANNED = plan_round(FILE.scene, PART, np.array(FILE.motion.home_rad))
+STOPS = [
+    pytest.param(stop.q, grasp.width_mm / 1000, id=name)
+    for grasp, views in zip(PART.grasps, PLANNED.views, strict=True)
+    for name, stop in views.items()
+]
+
+
+@pytest.fixture
+def client():
+    connected = p.connect(p.DIRECT)
+    yield connected
+    p.disconnect(connected)
+
+
+@pytest.mark.parametrize("q, opening_m", STOPS)
+def test_mask_covers_the_hand_and_not_much_more(client, q, opening_m):
+    robot = p.loadURDF(str(panda_urdf()), useFixedBase=True, physicsClientId=client)
+    for joints, values in ((ARM_JOINTS, q), (FINGER_JOINTS, [opening_m / 2] * 2)):
+        for joint, value in zip(joints, values, strict=True):
+            p.resetJointState(robot, joint, value, physicsClientId=client)
+    *_, drawn = p.getCameraImage(
+        PICTURE.width,
+        PICTURE.height,
+        VIEW,
+        PROJECTION,
+        flags=p.ER_SEGMENTATION_MASK_OBJECT_AND_LINKINDEX,
+        renderer=p.ER_TINY_RENDERER,
+        physicsClientId=client,
+    )
+    bodies = np.reshape(drawn, (PICTURE.height, PICTURE.width))
+    links = np.where(bodies < 0, -1, (bodies >> 24) - 1)
+    fingers, hand = np.isin(links, FINGER_JOINTS), np.isin(links, (HAND_LINK, *FINGER_JOINTS))
+    assert fingers.sum() > 100 and hand.sum() > 20_000
+    assert hand_mask(FILE.hand, q, opening_m, CAMERA, PICTURE)[fingers].mean() >= 0.995
+    whole = hand_mask(FILE.hand.model_copy(update={"palm": True}), q, opening_m, CAMERA, PICTURE)
+    assert whole[hand].mean() >= 0.995
+    assert whole.sum() <= 1.5 * hand.sum()
+
+
+def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():
+    """Points of the ring's surface that a camera sees, not flatter than 10°, with and without masks."""
+    config = TwinCameraConfig(width=640, height=480)
+    camera, shape = config.pinhole(FILE.scene.camera), Ring(RingConfig()).make()
+    ring = PartBody("ring", shape.mesh, (), 23.0, (), (), 1.0, (0, 0))
+    points, faces = trimesh.sample.sample_surface(shape.mesh, 5000, seed=0)
+    seen, unmasked = [], []
+    with config.tiny_scene(FILE.scene, pan_m=0.13) as scene:
+        for grasp, views in zip(PART.grasps, PLANNED.views, strict=True):
+            for stop in views.values():
+                pose = forward(stop.q) @ grasp_pose(grasp).inverse()
+                depth = scene.render(Snapshot(stop.q, np.full(2, grasp.width_mm / 2000), ring, pose), camera).depth_m
+                place, normals = pose.apply(points / 1000), shape.mesh.face_normals[faces] @ pose.rotation.T
+                way = CAMERA.position_m - place
+                pixels, z = camera.project(place)
+                x, y = np.clip(np.floor(pixels).astype(int), 0, [[639, 479]]).T
+                facing = (way * normals).sum(axis=1) > np.sin(np.radians(10)) * np.linalg.norm(way, axis=1)
+                seen.append(facing & (z < depth[y, x] + 0.001))
+                mask = hand_mask(FILE.hand, stop.q, grasp.width_mm / 1000, camera.pose, camera.intrinsics)
+                unmasked.append(seen[-1] & ~mask[y, x])
+    without, with_masks = np.sum(seen, axis=0), np.sum(unmasked, axis=0)
+    assert (without >= 1).mean() > 0.98
+    assert (with_masks >= 1)[without >= 1].mean() > 0.998
+    assert (with_masks >= 2)[without >= 2].mean() > 0.97
