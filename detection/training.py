@@ -154,6 +154,11 @@ def _split(
                 "threshold.method cross_conformal compares the final models with those that leave a part out, and "
                 "rounding to bfloat16 would break the comparison; choose precision float32, or split_conformal"
             )
+        if any(path is not None for part in parts for path in part.ignored.values()):
+            raise DatasetError(
+                "threshold.method cross_conformal needs pictures without masks: which positions are scored would "
+                "depend on the part that is left out; choose split_conformal"
+            )
         needed = max(3, calibration_parts_needed(alpha) + _references(config))
         if len(parts) < needed:
             raise DatasetError(

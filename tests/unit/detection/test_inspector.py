@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -487,3 +488,13 @@ def test_trimming_needs_statistics(dataset: Dataset, small_config: DetectionConf
     config = small_config.model_copy(update={"training": TrainingConfig(trim=0.5)})
     with pytest.raises(ModelError, match="trim leaves"):
         train(dataset, config=config, model=small_model, train_parts=2)
+
+
+def test_cross_conformal_refuses_masked_pictures(
+    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> None:
+    first, *others = dataset.parts
+    masked = replace(first, ignored=dict.fromkeys(dataset.views, first.pictures["front"]))
+    config = with_threshold(small_config, method="cross_conformal", alpha=0.2)
+    with pytest.raises(DatasetError, match="without masks"):
+        train(replace(dataset, parts=(masked, *others)), config=config, model=small_model)
