@@ -438,8 +438,8 @@ def find_outline(
     shades = _shrink(full, _OUTLINE_SIDE)
     small = _shrink(shades, _THRESHOLD_SIDE)
     if mask is not None:
-        marked = np.where(mask, np.uint8(255), np.uint8(0))
-        small = small[_shrink(_shrink(marked, _OUTLINE_SIDE), _THRESHOLD_SIDE) == 0]
+        marked = _shrink(_shrink(mask.astype(np.uint8) * np.uint8(255), _OUTLINE_SIDE), _THRESHOLD_SIDE)
+        small = small[marked == 0]
     brightness_levels = len(np.unique(small))
     if brightness_levels < 2:
         raise PictureError(f"{name}: every pixel has the same brightness; check the light, exposure and lens cap")
@@ -501,9 +501,9 @@ def _kept(picture: Image, mask: Mask | None, *, bottom_share: float, blank: int,
             f"{name}: every pixel is masked; check that the part, not what is masked, is before the camera"
         )
     # Before anything is interpolated, so that nothing of it reaches the pixels beside it.
-    frame = frame.copy()
-    frame[mask] = blank
-    return frame, rows
+    blanked = np.full_like(frame, blank)
+    cv2.copyTo(frame, (~mask).view(np.uint8), blanked)
+    return blanked, rows
 
 
 def _crop(frame: Image, kept_rows: int, mask: Mask | None, *, config: PreprocessConfig, name: str) -> Box:
