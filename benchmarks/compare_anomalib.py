@@ -124,7 +124,7 @@ def _ask(process: subprocess.Popen[str], question: str) -> dict[str, Any]:
     while True:  # libraries may print, too
         line = process.stdout.readline()
         if not line:
-            raise SystemExit(f"a process ended without an answer: {' '.join(map(str, process.args))}")  # type: ignore
+            raise SystemExit(f"a process ended without an answer (exit code {process.wait()}): {process.args!r}")
         if line.startswith("{"):
             answer: dict[str, Any] = json.loads(line)
             return answer

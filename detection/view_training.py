@@ -249,7 +249,7 @@ def _held_out_distances(
         chunk = np.empty((count, width, dimensions), dtype=np.float32)
         for i in range(count):
             file.seek((i * positions + first) * row_bytes)
-            file.readinto(chunk[i].data)  # type: ignore[attr-defined]
+            chunk[i] = np.frombuffer(file.read(width * row_bytes), dtype=np.float32).reshape(width, dimensions)
         some = slice(first, first + width)
         squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
     return squared, hidden
