@@ -108,7 +108,7 @@ class TwinCamera:
             write_mask(self._setup.order.truth, part.part_id, number, visible)
         rng = np.random.default_rng((*part.seed, self._taken))
         return Frame(
-            self._sense(rendered.radiance * np.float32(part.light), rng),
+            self._sense(rendered.radiance * np.float32(part.conditions.light), rng),
             timestamp,
             self._config.exposure_us,
             self._config.serial,

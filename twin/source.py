@@ -12,6 +12,7 @@ from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
 from cell.schema import FileModel
 from cell.setup import Setup
 from twin.camera import TwinCameraConfig
+from twin.conditions import Conditions
 from twin.device import InWorld
 from twin.parts.defects import MadeDefect, make_defect
 from twin.parts.shape import Shape, ShapeMaker
@@ -76,9 +77,11 @@ class TwinPartSource(InWorld):
             mesh=mesh,
             hulls=self._shape.hulls,
             mass_g=float(mesh.volume) * 1e-3 * self._setup.part.density_g_cm3,
-            patches=tuple(d.patch for d in defects if d.patch is not None),
+            skins=tuple(d.skin for d in defects if d.skin is not None),
             removed=tuple(d.removed for d in defects if d.removed is not None),
-            light=light,
+            altered=tuple(d.altered for d in defects if d.altered is not None),
+            gloss=1.0,
+            conditions=Conditions(light=light),
             seed=seed,
         )
 

@@ -21,8 +21,9 @@ from cell.interfaces import N_JOINTS, ConfigError, Pose
 from cell.motion.round import place_pose
 from cell.schema import FileModel
 from cell.setup import Setup
+from twin.conditions import Conditions
 from twin.device import InWorld
-from twin.parts.defects import Patch
+from twin.parts.skin import Skin
 
 GRAVITY_M_S2 = 9.80665
 ARM_JOINTS = tuple(range(N_JOINTS))
@@ -45,7 +46,7 @@ def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, floa
     return float(x), float(y), float(z), float(w)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PartBody:
     """The part that is in the cell, with what may only be known to the twin.
 
@@ -57,12 +58,16 @@ class PartBody:
     hulls : tuple of (N, 3) float64
         Convex pieces for contacts, millimetres.
     mass_g : float
-    patches : tuple of Patch
-        Coloured skins on its surface.
+    skins : tuple of Skin
+        What lies on its surface, defects and harmless things alike; `Snapshot.skins` are those of the moment.
     removed : tuple of trimesh.Trimesh
         What a good part would have and this one has not.
-    light : float
-        Brightness of the light while this part is inspected, relative.
+    altered : tuple of trimesh.Trimesh
+        The faces of its surface that a good part has not.
+    gloss : float
+        Strength of its highlights, relative.
+    conditions : Conditions
+        Under what it is inspected.
     seed : tuple of int
         What everything random about its pictures follows from.
     """
@@ -71,20 +76,32 @@ class PartBody:
     mesh: trimesh.Trimesh
     hulls: tuple[NDArray[np.float64], ...]
     mass_g: float
-    patches: tuple[Patch, ...]
+    skins: tuple[Skin, ...]
     removed: tuple[trimesh.Trimesh, ...]
-    light: float
+    altered: tuple[trimesh.Trimesh, ...]
+    gloss: float
+    conditions: Conditions
     seed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a picture of the world depends on: arm and finger joints, the part and where it is."""
+    """All that a picture of the world depends on: arm and finger joints, the part, where it is, and which grasp it is.
+
+    Joints and pose are the true ones, with the arm's inaccuracy and the part's slip in the hand.
+    """
 
     joints: NDArray[np.float64]
     fingers_m: NDArray[np.float64]
     part: PartBody | None
     part_pose: Pose | None
+    grasp: int = 0
+
+    @property
+    def skins(self) -> tuple[Skin, ...]:
+        """What lies on the part at this grasp."""
+        skins = self.part.skins if self.part else ()
+        return tuple(skin for skin in skins if skin.grasps is None or self.grasp in skin.grasps)
 
 
 class WorldConfig(FileModel):

@@ -11,19 +11,12 @@ from numpy.typing import NDArray
 
 from cell.schema import Defect
 from twin.parts.shape import Shape
+from twin.parts.skin import Skin
 
 # Patches stand proud of the surface by so much that a depth buffer draws them and no view shows a step.
 _PROUD_MM = 0.03
 _SCRATCH_STEP_MM = 0.5
 _TRIES = 200
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A thin coloured skin on the part's surface; `albedo` is its share of the part's own reflectance."""
-
-    mesh: trimesh.Trimesh
-    albedo: float
 
 
 @dataclass(frozen=True)
@@ -37,10 +30,12 @@ class MadeDefect:
         As drawn.
     mesh : trimesh.Trimesh
         The part with the defect in its geometry.
-    patch : Patch or None
+    skin : Skin or None
         What lies on its surface.
     removed : trimesh.Trimesh or None
-        What is missing, in the part's frame.
+        What is missing, in the part's frame: the defect is seen where it would be seen if it were there.
+    altered : trimesh.Trimesh or None
+        The faces of `mesh` that a good part has not, such as a fin's or a dent's: the defect is seen where they are.
     points : (N, 3) float64
         Points on the defect's surface, to ask from where it can be seen.
     """
@@ -49,8 +44,9 @@ class MadeDefect:
     size_mm: float
     contrast: float
     mesh: trimesh.Trimesh
-    patch: Patch | None
+    skin: Skin | None
     removed: trimesh.Trimesh | None
+    altered: trimesh.Trimesh | None
     points: NDArray[np.float64]
 
 
@@ -119,7 +115,7 @@ def _dot(shape: Shape, size: float, contrast: float, rng: np.random.Generator) -
     lens.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), normal))
     lens.apply_translation(centre)
     outside = lens.vertices[(lens.vertices - centre) @ normal > 0]
-    return MadeDefect("dot", size, contrast, shape.mesh, Patch(lens, 1 - contrast), None, outside)
+    return MadeDefect("dot", size, contrast, shape.mesh, Skin(lens, 1 - contrast), None, None, outside)
 
 
 def _scratch(shape: Shape, length: float, width: float, contrast: float, rng: np.random.Generator) -> MadeDefect | None:
@@ -152,7 +148,7 @@ def _scratch(shape: Shape, length: float, width: float, contrast: float, rng: np
     faces = np.concatenate([np.stack([k, k + 1, k + n], 1), np.stack([k + 1, k + n + 1, k + n], 1)])
     # Both sides of each triangle: a ribbon has no thickness to be seen from.
     ribbon = trimesh.Trimesh(vertices, np.concatenate([faces, faces[:, ::-1]]), process=False)
-    return MadeDefect("scratch", length, contrast, shape.mesh, Patch(ribbon, 1 - contrast), None, lifted)
+    return MadeDefect("scratch", length, contrast, shape.mesh, Skin(ribbon, 1 - contrast), None, None, lifted)
 
 
 def _missing(shape: Shape, size: float, rng: np.random.Generator) -> MadeDefect | None:
@@ -171,4 +167,4 @@ def _missing(shape: Shape, size: float, rng: np.random.Generator) -> MadeDefect 
     on_surface = removed.vertices[away < 1e-3]
     if len(on_surface) == 0:
         return None
-    return MadeDefect("missing", size, 1.0, left, None, removed, on_surface)
+    return MadeDefect("missing", size, 1.0, left, None, removed, None, on_surface)

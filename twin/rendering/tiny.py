@@ -38,7 +38,7 @@ class Rendered:
     depth_m : (H, W) float32
         Along the optical axis; far where nothing is.
     defect : (H, W) bool
-        Where a patch of the part is seen.
+        Where a skin that is a defect, or a face that a good part has not, is seen.
     """
 
     radiance: NDArray[np.float32]
@@ -63,9 +63,9 @@ class TinyScene:
         self._distance_m = part_distance_m
 
     def __enter__(self) -> Self:
-        self._part: PartBody | None = None
+        self._shown: tuple[PartBody | None, int] = (None, 0)
         self._part_bodies: list[int] = []
-        self._patch_bodies: list[int] = []
+        self._defect_bodies: list[int] = []
         self._near, self._around = p.connect(p.DIRECT), p.connect(p.DIRECT)
         self._hand = _load_panda(self._near)
         self._arm = _load_panda(self._around)
@@ -93,7 +93,7 @@ class TinyScene:
         rgb, depth, bodies = self._draw(camera)
         falloff = np.square(np.float32(self._distance_m) / depth) * np.float32(1 / 255)
         falloff[bodies == _NOTHING] = 0
-        return Rendered(rgb * falloff[..., np.newaxis], depth, np.isin(bodies, self._patch_bodies))
+        return Rendered(rgb * falloff[..., np.newaxis], depth, np.isin(bodies, self._defect_bodies))
 
     def where_missing(self, snapshot: Snapshot, camera: Pinhole) -> NDArray[np.bool_]:
         """Return the pixels (H, W) in which the part's missing pieces would be seen if they were there."""
@@ -113,17 +113,24 @@ class TinyScene:
             for joints, values in ((ARM_JOINTS, snapshot.joints), (FINGER_JOINTS, snapshot.fingers_m)):
                 for joint, value in zip(joints, values, strict=True):
                     p.resetJointState(robot, joint, value, physicsClientId=client)
-        if snapshot.part is not self._part:
+        shown = (snapshot.part, snapshot.grasp)
+        if shown != self._shown:
             for body in self._part_bodies:
                 p.removeBody(body, physicsClientId=self._near)
-            self._part, self._part_bodies, self._patch_bodies = snapshot.part, [], []
+            self._shown, self._part_bodies, self._defect_bodies = shown, [], []
             if snapshot.part is not None:
-                r, g, b = self._part_rgb
-                self._patch_bodies = [
-                    self._show_mesh(patch.mesh, (r * patch.albedo, g * patch.albedo, b * patch.albedo))
-                    for patch in snapshot.part.patches
-                ]
-                self._part_bodies = [self._show_mesh(snapshot.part.mesh, self._part_rgb), *self._patch_bodies]
+                self._part_bodies = [self._show_mesh(snapshot.part.mesh, self._part_rgb)]
+                for skin in snapshot.skins:
+                    share = 1 + skin.opacity * (skin.reflectance - 1)
+                    r, g, b = (min(1.0, share * value) for value in self._part_rgb)
+                    body = self._show_mesh(skin.mesh, (r, g, b))
+                    self._part_bodies.append(body)
+                    if skin.defect:
+                        self._defect_bodies.append(body)
+                for faces in snapshot.part.altered:
+                    body = self._show_mesh(faces, self._part_rgb)
+                    self._part_bodies.append(body)
+                    self._defect_bodies.append(body)
         for body in self._part_bodies:
             self._move(body, snapshot.part_pose)
 

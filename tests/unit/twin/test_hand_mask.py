@@ -11,6 +11,7 @@ from cell.motion.panda import forward
 from cell.motion.round import camera_pose, grasp_pose, plan_round
 from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
+from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
 from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf
 
@@ -65,7 +66,7 @@ def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():
     """Points of the ring's surface that a camera sees, not flatter than 10°, with and without masks."""
     config = TwinCameraConfig(width=640, height=480)
     camera, shape = config.pinhole(FILE.scene.camera), Ring(RingConfig()).make()
-    ring = PartBody("ring", shape.mesh, (), 23.0, (), (), 1.0, (0, 0))
+    ring = PartBody("ring", shape.mesh, (), 23.0, (), (), (), 1.0, Conditions(), (0, 0))
     points, faces = trimesh.sample.sample_surface(shape.mesh, 5000, seed=0)
     seen, unmasked = [], []
     with config.tiny_scene(FILE.scene, pan_m=0.13) as scene:

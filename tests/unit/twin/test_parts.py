@@ -56,10 +56,10 @@ def test_impossible_rings_are_refused():
 def test_dot_lies_on_the_surface_and_has_its_size(seed, size):
     made = make_defect(Defect(kind="dot", size_mm=(size, size)), RING, np.random.default_rng(seed), **everywhere)
     assert made.mesh is RING.mesh and made.removed is None
-    assert made.patch is not None and 0.3 <= made.patch.albedo <= 0.7
-    extent = np.linalg.norm(made.patch.mesh.vertices - made.patch.mesh.vertices.mean(axis=0), axis=1).max()
+    assert made.skin is not None and 0.3 <= made.skin.reflectance <= 0.7
+    extent = np.linalg.norm(made.skin.mesh.vertices - made.skin.mesh.vertices.mean(axis=0), axis=1).max()
     assert extent == pytest.approx(size / 2, rel=0.02)
-    assert RING.mesh.nearest.on_surface([made.patch.mesh.vertices.mean(axis=0)])[1][0] < 0.01
+    assert RING.mesh.nearest.on_surface([made.skin.mesh.vertices.mean(axis=0)])[1][0] < 0.01
 
 
 @slow

@@ -5,7 +5,8 @@ import trimesh
 from cell.config import load_cell
 from cell.interfaces import Pose
 from twin.camera import TwinCameraConfig
-from twin.parts.defects import Patch
+from twin.conditions import Conditions
+from twin.parts.skin import Skin
 from twin.world import PartBody, Snapshot
 
 FILE = load_cell("twin").content
@@ -17,7 +18,7 @@ def test_pictures_lie_where_the_intrinsics_say_to_a_fraction_of_a_pixel(width, h
     config = TwinCameraConfig(width=width, height=height)
     camera = config.pinhole(FILE.scene.camera)
     plate, within = trimesh.creation.box((30.0, 24.0, 0.2)), trimesh.creation.box((1.0, 1.0, 0.1))
-    part = PartBody("plate", within, (), 1.0, (Patch(plate, 1.0),), (), 1.0, (0, 0))
+    part = PartBody("plate", within, (), 1.0, (Skin(plate, 1.0),), (), (), 1.0, Conditions(), (0, 0))
     away = []
     with config.tiny_scene(FILE.scene, pan_m=0.13) as scene:
         for x, y in np.random.default_rng(0).uniform(-0.02, 0.02, (40, 2)):
