@@ -163,10 +163,11 @@ class Grasp:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Pinhole parameters of a camera, all in pixels of its full picture.
+    """Calibration of a camera: a pinhole, in pixels of its full picture, behind a lens that bends directions.
 
     `cx` and `cy` count from the outer corner of the first pixel, whose centre is at 0.5: a calibration with OpenCV,
-    which counts from that centre, gives them 0.5 less.
+    which counts from that centre, gives them 0.5 less. `k1`, `k2` (radial) and `p1`, `p2` (tangential) are OpenCV's
+    distortion coefficients of the same names; see `cell.projection`.
     """
 
     fx: float
@@ -175,6 +176,10 @@ class Intrinsics:
     cy: float
     width: int
     height: int
+    k1: float = 0.0
+    k2: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
 
 
 @dataclass(frozen=True)

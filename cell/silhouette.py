@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cell.interfaces import Intrinsics, Pose
 from cell.motion.panda import PALM_MM, forward
+from cell.projection import field_of_view, pixels_of
 from cell.schema import HandShape, Vector
 
 # Closer to the lens than this nothing is projected: coordinates in the picture stay finite.
@@ -17,6 +18,10 @@ _NEAR_M = 0.01
 _SUBPIXEL_BITS = 4
 # A picture's first pixel covers 0 to 1, and OpenCV counts from its centre.
 _HALF_PIXEL = 0.5
+# Directions a little outside of the picture are kept, so that no outline ends inside of it.
+_BEYOND = 0.05
+# A lens bends straight outlines: each is followed in so many pieces.
+_PIECES = 16
 
 
 def hand_mask(
@@ -50,6 +55,7 @@ def hand_mask(
     -----
     The silhouette of a convex body is the convex hull of its projected corners, and that of several bodies is the
     union of theirs. The margin widens the blocks themselves, so it is as wide at the part as at the back of the hand.
+    Where the lens makes an outline hollow, its hull is drawn: a little more than the body covers.
     """
     to_camera = camera.inverse() @ forward(joints_rad)
     drawn = np.zeros((intrinsics.height, intrinsics.width), dtype=np.uint8)
@@ -57,8 +63,10 @@ def hand_mask(
         seen = _before_the_camera(to_camera.apply(corners))
         if len(seen) == 0:
             continue
-        x, y, z = seen.T
-        pixels = np.stack([intrinsics.fx * x / z + intrinsics.cx, intrinsics.fy * y / z + intrinsics.cy], axis=1)
+        outline = _within_the_picture(seen[:, :2] / seen[:, 2:], intrinsics)
+        if len(outline) == 0:
+            continue
+        pixels = pixels_of(intrinsics, _in_pieces(outline))
         fine = np.rint((pixels - _HALF_PIXEL) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillConvexPoly(drawn, cv2.convexHull(fine), 1, shift=_SUBPIXEL_BITS)
     return drawn.view(np.bool_)
@@ -91,3 +99,29 @@ def _before_the_camera(corners_m: NDArray[np.float64]) -> NDArray[np.float64]:
     start, way = before[:, np.newaxis], behind[np.newaxis] - before[:, np.newaxis]
     share = (_NEAR_M - start[..., 2:]) / way[..., 2:]
     return np.concatenate([before, (start + share * way).reshape(-1, 3)])
+
+
+def _within_the_picture(points: NDArray[np.float64], k: Intrinsics) -> NDArray[np.float64]:
+    """Cut the hull of directions (N, 2) at the edges of the field of view (Sutherland and Hodgman, 1974)."""
+    outline = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(np.float64)
+    left, top, right, bottom = field_of_view(k)
+    wide, high = _BEYOND * (right - left), _BEYOND * (bottom - top)
+    for axis, sign, edge in ((0, 1, left - wide), (1, 1, top - high), (0, -1, -right - wide), (1, -1, -bottom - high)):
+        kept: list[NDArray[np.float64]] = []
+        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+            inside, outside = sign * start[axis] - edge, sign * end[axis] - edge
+            if inside >= 0:
+                kept.append(start)
+            if inside * outside < 0:
+                kept.append(start + (end - start) * inside / (inside - outside))
+        if not kept:
+            return np.empty((0, 2))
+        outline = np.array(kept)
+    return outline
+
+
+def _in_pieces(outline: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners (N, 2) of an outline and points between them."""
+    share = np.arange(_PIECES)[:, np.newaxis, np.newaxis] / _PIECES
+    points: NDArray[np.float64] = outline + share * (np.roll(outline, -1, axis=0) - outline)
+    return points.reshape(-1, 2)
