@@ -16,6 +16,7 @@ from twin.conditions import Conditions
 from twin.device import InWorld
 from twin.parts.defects import MadeDefect, make_defect
 from twin.parts.shape import Shape, ShapeMaker
+from twin.rendering.tiny import TinyScene
 from twin.truth import write_part
 from twin.visibility import Visibility
 from twin.world import PartBody, world_of
@@ -89,7 +90,7 @@ class TwinPartSource(InWorld):
         if self._visibility is None:
             cell = self._setup.order.cell
             camera = check(cell.content.camera.options, TwinCameraConfig, f"{cell.path}: camera")
-            with camera.tiny_scene(self._setup.scene, self._world.pan_m) as scene:
+            with TinyScene(self._setup.scene, pan_m=self._world.pan_m) as scene:
                 good = self._body("good", (0, 0), (), 1.0)
                 self._visibility = Visibility(self._setup, good, scene, camera.pinhole(self._setup.scene.camera))
         return self._visibility.seen_by(points_mm)

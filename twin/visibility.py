@@ -27,7 +27,7 @@ class Visibility:
         """Plan the round and draw each view once."""
         home = np.array(setup.order.cell.content.motion.home_rad)
         planned = plan_round(setup.scene, setup.part, home)
-        self._camera = camera.resized(_WIDTH, _HEIGHT)
+        self._camera = camera.undistorted().resized(_WIDTH, _HEIGHT)
         self._views: list[tuple[Pose, NDArray[np.float32]]] = []
         for grasp, stops in zip(setup.part.grasps, planned.views, strict=True):
             fingers = np.full(2, grasp.width_mm / 2000)
