@@ -183,13 +183,45 @@ class MassLimits(FileModel):
     tolerance_g: float = Field(gt=0)
 
 
+class Gate(FileModel):
+    """Where the melt enters the mould; it leaves a round mark."""
+
+    position_mm: Vector
+    diameter_mm: float = Field(1.5, gt=0, le=10)
+
+
+class Weld(FileModel):
+    """Where two melt fronts meet: they leave a line where a plane cuts the surface, on the side away from the gate."""
+
+    position_mm: Vector = Field(description="on the plane, on the side where the line is")
+    normal: Vector = Field(description="of the plane")
+
+
+class Moulding(FileModel):
+    """How shots differ: standard deviations, normally distributed; relative, of the nominal value.
+
+    What bears `cavity` in its name is drawn once for each cavity of the mould and is the same in all its shots.
+    """
+
+    size: float = Field(0.0003, ge=0, le=0.01, description="shrinkage of a shot")
+    cavity_size: float = Field(0.0005, ge=0, le=0.01)
+    ovality: float = Field(0.0003, ge=0, le=0.01, description="longer one way, shorter the other, in x and y")
+    mass: float = Field(0.001, ge=0, le=0.05, description="density: packing of a shot")
+    cavity_mass: float = Field(0.002, ge=0, le=0.05)
+    gloss: float = Field(0.05, ge=0, le=0.5)
+    haze: float = Field(0.02, ge=0, le=0.2, description="reflectance of a worn patch of the mould's polish")
+    gate: Gate | None = None
+    weld: Weld | None = None
+
+
 class PartFile(FileModel):
-    """A kind of part: its shape, how it is held, from where it is seen and what it weighs."""
+    """A kind of part: its shape, how it is made and held, from where it is seen and what it weighs."""
 
     name: str
     version: int = Field(ge=1)
     shape: ClassEntry = Field(description="what a twin makes the part with")
     density_g_cm3: float = Field(gt=0, le=25)
+    moulding: Moulding = Moulding()
     mass: MassLimits
     bottom_share: float = Field(ge=0, lt=1, description="share of the frame's height cut at the bottom")
     picture_width_mm: float = Field(gt=0, description="width of the square picture after the crop")
@@ -213,24 +245,42 @@ class PartFile(FileModel):
         return tuple(f"{grasp.name}-{view.name}" for grasp in self.grasps for view in self.views)
 
 
-class Defect(FileModel):
-    """A defect that a twin makes; its size is drawn evenly from the range.
+_MARKS = ("dot", "scratch", "crack")
 
-    `size_mm` is the diameter of a dot, the length of a scratch, the diameter of a missing piece.
+
+class Defect(FileModel):
+    """A defect that a twin makes; its size is drawn evenly from the range, and 0 is none.
+
+    | kind | `size_mm` | `width_mm` |
+    |---|---|---|
+    | dot | diameter | |
+    | scratch, crack | length | of the line; 0.25, 0.08 |
+    | missing | diameter of the bite out of a small structure | |
+    | missing_structure | largest extent of the structure: one within the range is left out | |
+    | short_shot | length of a structure's way that stays unfilled | |
+    | flash | height of the fin | its length along the edge; 8 |
+    | deformation | depth | full width at half of it; 8 |
     """
 
-    kind: Literal["dot", "scratch", "missing"]
+    kind: Literal["dot", "scratch", "crack", "missing", "missing_structure", "short_shot", "flash", "deformation"]
     size_mm: Range
-    contrast: Range = Field((0.3, 0.7), description="share of light that a dot or a scratch swallows")
-    width_mm: float = Field(0.25, gt=0, le=5, description="of a scratch")
+    contrast: Range = Field((0.3, 0.7), description="share of light that a dot, a scratch or a crack swallows")
+    width_mm: float | None = Field(None, gt=0, le=50)
     seen_by: int = Field(2, ge=1, description="views that must see it, or it is placed anew")
 
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> Self:
-        if not 0 < self.size_mm[0] <= self.size_mm[1]:
-            raise ValueError("size_mm must be two lengths above 0, the smaller one first")
+        low, high = self.size_mm
+        if not (low == high == 0 or 0.05 <= low <= high):
+            raise ValueError("size_mm must be two lengths from 0.05 mm up, the smaller one first, or [0, 0] for none")
         if not 0 <= self.contrast[0] <= self.contrast[1] <= 1:
             raise ValueError("contrast must be two shares from 0 to 1, the smaller one first")
+        if "contrast" in self.model_fields_set and self.kind not in _MARKS:
+            raise ValueError(
+                f"contrast has a meaning for {', '.join(_MARKS)} alone: a {self.kind} is seen by its shape"
+            )
+        if self.width_mm is not None and self.kind in ("dot", "missing", "missing_structure", "short_shot"):
+            raise ValueError(f"width_mm has no meaning for a {self.kind}")
         return self
 
 
@@ -239,15 +289,12 @@ class Batch(FileModel):
 
     count: int = Field(ge=1)
     label: Literal["good", "defective"] | None = Field(None, description="what a person declares about them")
-    defect: Defect | None = None
+    defects: tuple[Defect, ...] = ()
 
 
-class Variation(FileModel):
-    """How parts that are alike differ: standard deviations, normally distributed."""
-
-    offset_mm: float = Field(0.0, ge=0, le=20, description="of the part at the feeder, in x and in y")
-    angle_deg: float = Field(0.0, ge=0, le=20, description="of the part at the feeder, about the vertical")
-    brightness: float = Field(0.0, ge=0, le=0.5, description="of the light, relative")
+Nuisance = Literal[
+    "dust", "strings", "fingerprint", "light", "exposure", "focus", "background", "grasp", "reflection", "arm"
+]
 
 
 class ProductionFile(FileModel):
@@ -255,7 +302,10 @@ class ProductionFile(FileModel):
 
     lot: Name = Field(description="begins the names of its parts")
     cavities: int = Field(1, ge=1)
-    variation: Variation = Variation()
+    nuisances: Literal[0, 1, 2, 3] = Field(2, description="what troubles a twin: nothing, little, a normal day, much")
+    without: tuple[Nuisance, ...] = Field(
+        (), description="causes that are switched off, everything else staying as it is"
+    )
     batches: tuple[Batch, ...] = Field(min_length=1)
 
     def batch_of(self, number: int) -> Batch:

@@ -72,6 +72,7 @@ class TwinArm(InWorld):
                 self._fault = f"it ran into {hit}"
                 self._give_way(positions[:sample])
                 raise ReflexStop("arm", doing, self._fault, "look at the cell and acknowledge")
+        self._world.arrived()
 
     def _give_way(self, way: NDArray[np.float64]) -> None:
         """Yield along the way that the arm came, until nothing presses against it: it is no stiff press."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cell.config import check, load_class
+from cell.config import check
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
-from cell.schema import FileModel
+from cell.schema import Defect, FileModel
 from cell.setup import Setup
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
 from twin.device import InWorld
-from twin.parts.defects import MadeDefect, make_defect
-from twin.parts.shape import Shape, ShapeMaker
+from twin.nuisances import Nuisances, make_nuisances
+from twin.parts.defects import make_defect
+from twin.parts.made import MadeDefect
+from twin.parts.moulding import Shot, mould
+from twin.parts.shape import make_shape
 from twin.rendering.tiny import TinyScene
+from twin.streams import stream
 from twin.truth import write_part
 from twin.visibility import Visibility
 from twin.world import PartBody, world_of
@@ -37,12 +43,7 @@ class TwinPartSource(InWorld):
         self._visibility: Visibility | None = None
 
     def __enter__(self) -> Self:
-        where = f"{self._setup.order.part.path}: shape"
-        maker, config = load_class(self._setup.part.shape, where, like=ShapeMaker)
-        try:
-            self._shape: Shape = maker(config).make()
-        except ValueError as error:
-            raise ConfigError(f"{where}: makes no solid: {error}") from error
+        self._shape = make_shape(self._setup.order.part)
         self._numbers: Iterator[int] = iter(self._setup.order.numbers)
         return self
 
@@ -54,43 +55,65 @@ class TwinPartSource(InWorld):
         production = self._setup.production
         batch = production.batch_of(number)
         seed = (self._setup.order.seed, number)
-        rng = np.random.default_rng(seed)
         part_id = f"{production.lot}-{number:05d}"
-        defects: tuple[MadeDefect, ...] = ()
-        # Drawn first: a part with a defect differs from the good part of the same seed by its defect alone.
-        offset_mm = rng.normal(0.0, production.variation.offset_mm, size=2)
-        angle_deg = float(rng.normal(0.0, production.variation.angle_deg))
-        light = 1.0 + float(rng.normal(0.0, production.variation.brightness))
-        if batch.defect is not None:
-            try:
-                defects = (make_defect(batch.defect, self._shape, rng, seen_by=self._seen_by),)
-            except ValueError as error:
-                raise ConfigError(f"{self._setup.order.production.path}: {error}") from error
+        cavity = number % production.cavities + 1
+        # Each cause draws from a stream of its own: a part with a defect, or without its dust, differs from the same
+        # part without, or with it, by that alone.
+        shot = mould(self._setup.part, self._shape, cavity, seed)
+        nuisances = make_nuisances(production.nuisances, production.without, self._shape.mesh, seed)
+        defects = self._defects(batch.defects, seed)
         if self._setup.order.truth is not None:
             write_part(self._setup.order.truth, part_id, defects)
-        self._world.present(self._body(part_id, seed, defects, light), offset_mm / 1000, float(np.radians(angle_deg)))
-        return PartTicket(part_id, production.lot, number % production.cavities + 1, number, batch.label)
+        body = self._body(part_id, seed, shot, nuisances, defects)
+        self._world.present(body, nuisances.offset_mm / 1000, float(np.radians(nuisances.turn_deg)))
+        return PartTicket(part_id, production.lot, cavity, number, batch.label)
 
-    def _body(self, part_id: str, seed: tuple[int, ...], defects: tuple[MadeDefect, ...], light: float) -> PartBody:
-        mesh = defects[0].mesh if defects else self._shape.mesh
+    def _defects(self, wanted: tuple[Defect, ...], seed: tuple[int, ...]) -> tuple[MadeDefect, ...]:
+        shape, made = self._shape, []
+        for index, defect in enumerate(wanted):
+            try:
+                one = make_defect(defect, shape, stream(seed, f"defect {index}"), seen_by=self._seen_by)
+            except ValueError as error:
+                raise ConfigError(f"{self._setup.order.production.path}: {error}") from error
+            if one is not None:
+                made.append(one)
+                shape = replace(shape, mesh=one.mesh)
+        return tuple(made)
+
+    def _body(
+        self,
+        part_id: str,
+        seed: tuple[int, ...],
+        shot: Shot,
+        nuisances: Nuisances,
+        defects: tuple[MadeDefect, ...],
+    ) -> PartBody:
+        nominal, skins = self._shape.mesh, (*shot.skins, *nuisances.skins)
+        for defect in defects:
+            carried = [kept for skin in skins if (kept := defect.carry(skin)) is not None]
+            skins = (*carried, defect.skin) if defect.skin is not None else tuple(carried)
+            nominal = defect.mesh
+        mesh = shot.strained(nominal)
         return PartBody(
             part_id=part_id,
             mesh=mesh,
-            hulls=self._shape.hulls,
-            mass_g=float(mesh.volume) * 1e-3 * self._setup.part.density_g_cm3,
-            skins=tuple(d.skin for d in defects if d.skin is not None),
-            removed=tuple(d.removed for d in defects if d.removed is not None),
-            altered=tuple(d.altered for d in defects if d.altered is not None),
-            gloss=1.0,
-            conditions=Conditions(light=light),
+            hulls=tuple(hull @ shot.strain.T for hull in self._shape.hulls),
+            mass_g=float(mesh.volume) * 1e-3 * self._setup.part.density_g_cm3 * shot.density,
+            skins=tuple(replace(skin, mesh=shot.strained(skin.mesh)) for skin in skins),
+            removed=tuple(shot.strained(d.removed) for d in defects if d.removed is not None),
+            altered=tuple(shot.strained(d.altered) for d in defects if d.altered is not None),
+            gloss=shot.gloss,
+            conditions=nuisances.conditions,
             seed=seed,
         )
 
-    def _seen_by(self, points_mm: np.ndarray) -> int:
+    def _seen_by(self, points_mm: NDArray[np.float64]) -> int:
         if self._visibility is None:
             cell = self._setup.order.cell
             camera = check(cell.content.camera.options, TwinCameraConfig, f"{cell.path}: camera")
             with TinyScene(self._setup.scene, pan_m=self._world.pan_m) as scene:
-                good = self._body("good", (0, 0), (), 1.0)
-                self._visibility = Visibility(self._setup, good, scene, camera.pinhole(self._setup.scene.camera))
+                good = Shot(np.eye(3), 1.0, 1.0, ())
+                untroubled = Nuisances((), Conditions(), np.zeros(2), 0.0)
+                body = self._body("good", (0, 0), good, untroubled, ())
+                self._visibility = Visibility(self._setup, body, scene, camera.pinhole(self._setup.scene.camera))
         return self._visibility.seen_by(points_mm)

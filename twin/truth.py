@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.parts.defects import MadeDefect
+from twin.parts.made import MadeDefect
 
 _PART_COLUMNS = ("part_id", "label", "defects")
 _VIEW_COLUMNS = ("part_id", "frame", "pixels", "mm2")
@@ -27,7 +27,7 @@ def write_part(folder: Path, part_id: str, defects: tuple[MadeDefect, ...]) -> N
         {
             "kind": d.kind,
             "size_mm": round(d.size_mm, 4),
-            "contrast": round(d.contrast, 4),
+            "contrast": None if d.contrast is None else round(d.contrast, 4),
             "centre_mm": d.points.mean(axis=0).round(3).tolist(),
         }
         for d in defects

@@ -18,12 +18,14 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from cell.interfaces import N_JOINTS, ConfigError, Pose
+from cell.motion.panda import forward
 from cell.motion.round import place_pose
 from cell.schema import FileModel
 from cell.setup import Setup
-from twin.conditions import Conditions
+from twin.conditions import N_GRASPS, Conditions
 from twin.device import InWorld
 from twin.parts.skin import Skin
+from twin.streams import stream
 
 GRAVITY_M_S2 = 9.80665
 ARM_JOINTS = tuple(range(N_JOINTS))
@@ -164,6 +166,7 @@ class World:
         self.part_body: int | None = None
         self.part = None
         self._grip = None
+        self._grasps = self._stops = 0
         for joint, angle in zip(ARM_JOINTS, self._joints, strict=True):
             p.resetJointState(self.robot, joint, angle, physicsClientId=client)
         for joint, opening in zip(FINGER_JOINTS, self._fingers, strict=True):
@@ -303,6 +306,7 @@ class World:
         hand = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)
         part = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
         position, turn = p.multiplyTransforms(*p.invertTransform(hand[0], hand[1]), *part)
+        self._grasps += 1
         self._grip = p.createConstraint(
             self.robot,
             HAND_LINK,
@@ -344,9 +348,28 @@ class World:
                     return self.boxes.get(other, "scale")
         return None
 
+    def arrived(self) -> None:
+        """Note that the arm has come to a stop: it stands a little off in another way than before."""
+        self._stops += 1
+
     def snapshot(self) -> Snapshot:
-        """Freeze what a picture depends on."""
-        return Snapshot(self.joints()[0], self.fingers(), self.part, self.part_pose())
+        """Freeze what a picture depends on.
+
+        The joints that are reported are those that were commanded. The true ones differ, and so does the part's
+        place in the hand from where the contact left it; only pictures show that.
+        """
+        reported, part, pose = self.joints()[0], self.part, self.part_pose()
+        if part is None or pose is None:
+            return Snapshot(reported, self.fingers(), part, pose)
+        conditions, grasp = part.conditions, min(max(self._grasps - 1, 0), N_GRASPS - 1)
+        true = reported
+        if conditions.arm_error_rad:
+            error = stream((*part.seed, self._stops), "arm").normal(size=N_JOINTS)
+            true = reported + conditions.arm_error_rad * error
+        if self.gripped:
+            slip = Pose(Rotation.from_rotvec(conditions.slip_rad[grasp]).as_matrix(), conditions.slip_mm[grasp] / 1000)
+            pose = forward(true) @ slip @ forward(reported).inverse() @ pose
+        return Snapshot(true, self.fingers(), part, pose, grasp)
 
 
 def world_of(setup: Setup) -> World:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from trimesh.creation import annulus, box
+from trimesh.creation import box, revolve
 from trimesh.transformations import rotation_matrix
 
 from cell.schema import FileModel, Length
@@ -23,7 +24,7 @@ class RingConfig(FileModel):
     """The ring's dimensions, millimetres and degrees; its axis is z, its bottom lies at z = 0.
 
     The lip runs inside along the bottom. Tabs stand on the lip's inner edge, ribs on the outside of the wall,
-    notches cut its upper rim; each is given by the angles of its middles.
+    notches cut its upper rim; each is given by the angles of its middles, as many as there are.
     """
 
     outer_diameter_mm: float = Field(100.0, ge=20, le=300)
@@ -49,6 +50,7 @@ class RingConfig(FileModel):
     )
     notch_mm: tuple[Length, Length] = Field((3.0, 2.0), description="tangential, depth")
     notches_deg: tuple[float, ...] = (60.0, 120.0, 240.0, 300.0)
+    bevel_mm: float = Field(0.3, ge=0, le=2, description="chamfer of the wall's three outer rims; 0: sharp")
     segments: int = Field(192, ge=24, le=2000, description="edges of the circles")
     hull_sectors: int = Field(60, ge=6, le=200, description="convex pieces that stand for it in contacts")
 
@@ -59,6 +61,10 @@ class RingConfig(FileModel):
             raise ValueError("wall, lip and tabs are wider than the ring")
         if self.lip_mm[1] >= self.height_mm or self.notch_mm[1] >= self.height_mm:
             raise ValueError("lip and notches must be lower than the ring")
+        if self.rib_mm[2] + self.bevel_mm > self.height_mm:
+            raise ValueError("ribs must be lower than the ring and its bevel")
+        if 2 * self.bevel_mm >= min(self.wall_mm, self.height_mm - self.lip_mm[1]):
+            raise ValueError("bevels must leave something of the wall")
         return self
 
 
@@ -70,13 +76,12 @@ class Ring:
     def __init__(self, config: RingConfig) -> None:
         self._config = config
 
-    def make(self) -> Shape:
+    def make(self, folder: Path = Path()) -> Shape:
         """Build the ring; see `ShapeMaker`."""
         c = self._config
         outer, inner = c.outer_diameter_mm / 2, c.outer_diameter_mm / 2 - c.wall_mm
         lip_inner = inner - c.lip_mm[0]
-        wall = _tube(inner, outer, c.height_mm, c.segments)
-        lip = _tube(lip_inner, inner + _OVERLAP_MM, c.lip_mm[1], c.segments)
+        body = revolve(self._profile(outer, inner, lip_inner), sections=c.segments)
         tabs = _around(
             (c.tab_mm[0] + _OVERLAP_MM, c.tab_mm[1], c.lip_mm[1]),
             lip_inner - (c.tab_mm[0] - _OVERLAP_MM) / 2,
@@ -86,15 +91,35 @@ class Ring:
         ribs = _around(
             (c.rib_mm[0] + _OVERLAP_MM, c.rib_mm[1], c.rib_mm[2]),
             outer + (c.rib_mm[0] - _OVERLAP_MM) / 2,
-            c.rib_mm[2] / 2,
+            c.bevel_mm + c.rib_mm[2] / 2,
             c.ribs_deg,
         )
         notches = _around(
             (c.wall_mm + 2, c.notch_mm[0], 2 * c.notch_mm[1]), (outer + inner) / 2, c.height_mm, c.notches_deg
         )
-        solid = trimesh.boolean.union([wall, lip, *tabs, *ribs], engine="manifold")
-        mesh = trimesh.boolean.difference([solid, *notches], engine="manifold") if notches else solid
-        return Shape(mesh, self._hulls(inner, outer), (*tabs, *ribs))
+        mesh = trimesh.boolean.union([body, *tabs, *ribs], engine="manifold")
+        if notches:
+            mesh = trimesh.boolean.difference([mesh, *notches], engine="manifold")
+        structures = [trimesh.boolean.difference([piece, body], engine="manifold") for piece in (*tabs, *ribs)]
+        return Shape(mesh, self._hulls(inner, outer), tuple(structures))
+
+    def _profile(self, outer: float, inner: float, lip_inner: float) -> NDArray[np.float64]:
+        """Cross-section of wall and lip, a closed line of radius and height."""
+        b, top, lip = self._config.bevel_mm, self._config.height_mm, self._config.lip_mm[1]
+        corners = [
+            (lip_inner, 0),
+            (outer - b, 0),
+            (outer, b),
+            (outer, top - b),
+            (outer - b, top),
+            (inner + b, top),
+            (inner, top - b),
+            (inner, lip),
+            (lip_inner, lip),
+            (lip_inner, 0),
+        ]
+        # Without a bevel, corners coincide; they are given once.
+        return np.array([corner for i, corner in enumerate(corners) if i == 0 or corner != corners[i - 1]], dtype=float)
 
     def _hulls(self, inner: float, outer: float) -> tuple[NDArray[np.float64], ...]:
         c = self._config
@@ -103,12 +128,6 @@ class Ring:
             angles = 2 * np.pi * (sector + np.array([0, 1])) / c.hull_sectors
             hulls.append(_prism((inner, outer), angles, c.height_mm))
         return tuple(hulls)
-
-
-def _tube(inner: float, outer: float, height: float, segments: int) -> trimesh.Trimesh:
-    tube = annulus(inner, outer, height, sections=segments)
-    tube.apply_translation((0, 0, height / 2))
-    return tube
 
 
 def _around(
