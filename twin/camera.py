@@ -246,8 +246,7 @@ def picture(
         read_noise_e=config.read_noise_e,
         seed=rng.integers(2**64, dtype=np.uint64),
     )
-    (share,) = bend(seen.share[np.newaxis], k, camera.intrinsics)
-    return image, Seen(share, seen.area_mm2)
+    return image, Seen(bend(seen.share[np.newaxis], k, camera.intrinsics)[0], seen.area_mm2)
 
 
 def _finger_boxes(snapshot: Snapshot) -> NDArray[np.float32]:

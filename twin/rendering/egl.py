@@ -21,8 +21,8 @@ from twin.rendering.geometry import Geometry
 from twin.rendering.pinhole import Pinhole
 from twin.world import Snapshot
 
-# The plugin's frame buffer stays at about 1024 pixels whatever is asked for; larger pictures are upscaled copies.
-_TILE = 912
+# The plugin's frame buffer stays at 1024 × 768 pixels whatever is asked for; larger pictures are upscaled copies.
+_TILE = (1024, 768)
 # Without this flag it draws a shadow map of 4096² first, for shadows that we do not use.
 _NO_SHADOW_MAP = p.ER_USE_PROJECTIVE_TEXTURE
 _PLUGIN = "_eglRendererPlugin"
@@ -75,8 +75,8 @@ class EglScene:
         self._bodies.pose(snapshot)
         width, height = camera.intrinsics.width, camera.intrinsics.height
         drawn = Geometry(np.empty((height, width), np.float32), np.empty((height, width), np.uint8))
-        for top, bottom in _split(height):
-            for left, right in _split(width):
+        for top, bottom in _split(height, _TILE[1]):
+            for left, right in _split(width, _TILE[0]):
                 self._bodies.take(
                     camera,
                     (left, top, right, bottom),
@@ -88,9 +88,9 @@ class EglScene:
         return drawn
 
 
-def _split(length: int) -> list[tuple[int, int]]:
-    """Cut a length into pieces that fit the frame buffer, about equally long."""
-    edges = np.linspace(0, length, -(-length // _TILE) + 1).astype(int).tolist()
+def _split(length: int, most: int) -> list[tuple[int, int]]:
+    """Cut a length into pieces of at most so much, about equally long."""
+    edges = np.linspace(0, length, -(-length // most) + 1).astype(int).tolist()
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 

@@ -48,13 +48,11 @@ class Lens:
         """Return the standard deviation (H, W) of the blur, pixels: pixel, diffraction, and circle of confusion."""
         f, focus = self.focal_length_m, self.focus_m
         magnified = f / (focus - f)
-        circle = np.float32(f / self.f_number * magnified / self.pixel_m * _DISC)
-        airy = np.float32((_AIRY * _WAVELENGTH_M * self.f_number * (1 + magnified) / self.pixel_m) ** 2 + _SQUARE_PX2)
-        blur = 1 - np.float32(focus) / depth_m
-        blur *= circle
-        np.square(blur, out=blur)
-        blur += airy
-        return np.sqrt(blur, out=blur)
+        circle = f / self.f_number * magnified / self.pixel_m * _DISC
+        airy = _AIRY * _WAVELENGTH_M * self.f_number * (1 + magnified) / self.pixel_m
+        sigma = np.empty_like(depth_m)
+        _blur(depth_m, np.array([focus, circle, airy**2 + _SQUARE_PX2], np.float32), sigma)
+        return sigma
 
 
 def blurred(
@@ -78,23 +76,96 @@ def blurred(
     background is drawn in larger pixels where it is blurred over many.
     """
     sigma = lens.blur_px(depth_m)
-    weight = before.astype(np.float32)
-    spread, weight = _spread(radiance, weight, sigma)
-    height, width = before.shape
-    behind = (~before).astype(np.float32)
     shrink = max(1, int(float(sigma.max()) / _FAR_PX))
-    small = (-(-width // shrink), -(-height // shrink))
-    planes = [_reduced(plane, small) for plane in (*(radiance * behind), behind, sigma / np.float32(shrink))]
-    background, share = _spread(np.stack(planes[:-2]), planes[-2], planes[-1])
+    height, width = before.shape
+    planes = np.empty((len(radiance) + 2, -(-height // shrink), -(-width // shrink)), np.float32)
+    _reduce(radiance, before, sigma, shrink, planes)
+    background, share = _spread(planes[:-2], planes[-2], planes[-1])
     background /= np.maximum(share, np.float32(1e-6))
-    gap = 1 - weight
-    for plane, smooth in zip(spread, background, strict=True):
-        plane += gap * cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
-    return spread
+
+    out = np.empty_like(radiance)
+    x0, y0, wide, high = cv2.boundingRect(before.view(np.uint8))
+    margin = int(np.ceil(_REACH * float(sigma[before].max(initial=0.0)))) + 1
+    rows = slice(max(0, y0 - margin), min(height, y0 + high + margin))
+    columns = slice(max(0, x0 - margin), min(width, x0 + wide + margin))
+    weight = before[rows, columns].astype(np.float32)
+    spread, weight = _spread(radiance[:, rows, columns], weight, sigma[rows, columns])
+    _lay_over(spread, weight, rows.start, columns.start, background, shrink, out)
+    return out
 
 
-def _reduced(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+@parallel_kernel
+def _blur(depth: NDArray[np.float32], numbers: NDArray[np.float32], sigma: NDArray[np.float32]) -> None:
+    """Blur by depth; `numbers` are the focus, the circle of what is infinitely far away, and the square of the rest."""
+    for y in prange(depth.shape[0]):
+        for x in range(depth.shape[1]):
+            circle = numbers[1] * (np.float32(1) - numbers[0] / depth[y, x])
+            sigma[y, x] = np.sqrt(circle * circle + numbers[2])
+
+
+@parallel_kernel
+def _reduce(
+    radiance: NDArray[np.float32],
+    before: NDArray[np.bool_],
+    sigma: NDArray[np.float32],
+    shrink: int,
+    planes: NDArray[np.float32],
+) -> None:
+    """Average the background over squares: its light, its share of the square, and its blur in squares."""
+    n_channels, height, width = radiance.shape
+    for row in prange(planes.shape[1]):
+        for column in range(planes.shape[2]):
+            bottom, right = min(height, (row + 1) * shrink), min(width, (column + 1) * shrink)
+            n_pixels = (bottom - row * shrink) * (right - column * shrink)
+            planes[:, row, column] = 0
+            n_behind, blur = 0, np.float32(0)
+            for y in range(row * shrink, bottom):
+                for x in range(column * shrink, right):
+                    if not before[y, x]:
+                        n_behind += 1
+                        blur += sigma[y, x]
+                        for c in range(n_channels):
+                            planes[c, row, column] += radiance[c, y, x]
+            for c in range(n_channels):
+                planes[c, row, column] /= np.float32(n_pixels)
+            planes[n_channels, row, column] = np.float32(n_behind) / np.float32(n_pixels)
+            planes[n_channels + 1, row, column] = blur / np.float32(max(n_behind, 1) * shrink)
+
+
+@parallel_kernel
+def _lay_over(
+    spread: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    top: int,
+    left: int,
+    background: NDArray[np.float32],
+    shrink: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Lay the foreground, a window of the picture, over the enlarged background."""
+    n_channels, height, width = out.shape
+    high, wide = background.shape[1:]
+    for y in prange(height):
+        v = min(max((np.float32(y) + np.float32(0.5)) / shrink - np.float32(0.5), np.float32(0)), np.float32(high - 1))
+        i = min(int(v), max(high - 2, 0))
+        lower, below = v - i, min(i + 1, high - 1)
+        in_rows = 0 <= y - top < weight.shape[0]
+        for x in range(width):
+            inside = in_rows and 0 <= x - left < weight.shape[1]
+            share = weight[y - top, x - left] if inside else np.float32(0)
+            gap = np.float32(1) - share
+            u = min(max((x + np.float32(0.5)) / shrink - np.float32(0.5), np.float32(0)), np.float32(wide - 1))
+            j = min(int(u), max(wide - 2, 0))
+            right, beside = u - j, min(j + 1, wide - 1)
+            for c in range(n_channels):
+                value = np.float32(0)
+                if gap > 0:
+                    above = background[c, i, j] + right * (background[c, i, beside] - background[c, i, j])
+                    under = background[c, below, j] + right * (background[c, below, beside] - background[c, below, j])
+                    value = gap * (above + lower * (under - above))
+                if share > 0:
+                    value += spread[c, y - top, x - left]
+                out[c, y, x] = value
 
 
 def _spread(
@@ -109,56 +180,74 @@ def _spread(
     away = np.arange(-reaches[-1], reaches[-1] + 1)
     taps = np.exp(-0.5 * (away / sigmas[:, np.newaxis]) ** 2) * (np.abs(away) <= reaches[:, np.newaxis])
     taps = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
-    levels = np.clip(np.rint(sigma / step), 1, _LEVELS).astype(np.uint8)
-    levels[weight == 0] = 0
-    stack = np.concatenate([light, weight[np.newaxis]])
+    levels = np.empty(weight.shape, np.uint8)
+    _quantise(sigma, weight, step, levels)
     for _ in range(2):
-        out = np.empty((len(stack), stack.shape[2], stack.shape[1]), np.float32)
-        turned = np.empty((levels.shape[1], levels.shape[0]), np.uint8)
-        _spread_rows(stack, levels, taps, reaches, out, turned)
-        stack, levels = out, turned
-    return stack[:-1], stack[-1]
+        out = np.empty((len(light) + 1, weight.shape[1], weight.shape[0]), np.float32)
+        turned = np.empty((weight.shape[1], weight.shape[0]), np.uint8)
+        _spread_rows(light, weight, levels, taps, reaches, out, turned)
+        light, weight, levels = out[:-1], out[-1], turned
+    return light, weight
+
+
+@parallel_kernel
+def _quantise(
+    sigma: NDArray[np.float32], weight: NDArray[np.float32], step: np.float32, levels: NDArray[np.uint8]
+) -> None:
+    """Blur in steps, from 1; 0 where nothing is."""
+    for y in prange(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            level = min(max(np.int32(sigma[y, x] / step + np.float32(0.5)), 1), _LEVELS)
+            levels[y, x] = level if weight[y, x] > 0 else 0
 
 
 @parallel_kernel
 def _spread_rows(
     light: NDArray[np.float32],
+    weight: NDArray[np.float32],
     levels: NDArray[np.uint8],
     taps: NDArray[np.float32],
     reaches: NDArray[np.int64],
     out: NDArray[np.float32],
     out_levels: NDArray[np.uint8],
 ) -> None:
-    """Spread along rows and turn the picture, so that the columns come next. Light takes its blur along."""
-    n_planes, height, width = light.shape
+    """Spread light and weight along rows and turn the picture, so that the columns come next.
+
+    Where light came to pixels that had none, it takes its blur along.
+    """
+    n_channels, height, width = light.shape
     middle = taps.shape[1] // 2
-    for chunk in prange(height // _ROWS + 1):
+    for chunk in prange((height + _ROWS - 1) // _ROWS):
         top, bottom = chunk * _ROWS, min((chunk + 1) * _ROWS, height)
-        if top >= bottom:
-            continue
-        rows = np.zeros((bottom - top, width + 2 * middle), np.float32)
-        for plane in range(n_planes):
+        rows = np.empty((bottom - top, width + 4 * middle), np.float32)
+        for plane in range(n_channels + 1):
+            source = light[plane] if plane < n_channels else weight
             rows[:] = 0
             for y in range(top, bottom):
                 row = rows[y - top]
-                for x in range(width):
-                    level = levels[y, x]
+                # Beyond the picture it goes on as it ends.
+                for x in range(-middle, width + middle):
+                    inside = min(max(x, 0), width - 1)
+                    level = levels[y, inside]
                     if level == 0:
                         continue
-                    reach, value = reaches[level - 1], light[plane, y, x]
+                    reach, value = reaches[level - 1], source[y, inside]
                     for d in range(middle - reach, middle + reach + 1):
-                        row[x + d] += taps[level - 1, d] * value
+                        row[x + middle + d] += taps[level - 1, d] * value
             for x in range(width):
                 for y in range(top, bottom):
-                    out[plane, x, y] = rows[y - top, x + middle]
-        reached = np.zeros((bottom - top, width + 2 * middle), np.uint8)
+                    out[plane, x, y] = rows[y - top, x + 2 * middle]
         for y in range(top, bottom):
+            last, end = np.uint8(0), -1
             for x in range(width):
-                level = levels[y, x]
-                if level:
-                    reach = reaches[level - 1]
-                    for d in range(middle - reach, middle + reach + 1):
-                        reached[y - top, x + d] = max(reached[y - top, x + d], level)
-        for x in range(width):
-            for y in range(top, bottom):
-                out_levels[x, y] = reached[y - top, x + middle]
+                if levels[y, x]:
+                    last = levels[y, x]
+                    end = x + reaches[last - 1]
+                out_levels[x, y] = last if x <= end else np.uint8(0)
+            last, end = np.uint8(0), width
+            for x in range(width - 1, -1, -1):
+                if levels[y, x]:
+                    last = levels[y, x]
+                    end = x - reaches[last - 1]
+                elif x >= end:
+                    out_levels[x, y] = max(out_levels[x, y], last)

@@ -38,26 +38,27 @@ def _sources(straight: Intrinsics, k: Intrinsics) -> NDArray[np.float32]:
 @parallel_kernel
 def _bend(light: NDArray[np.float32], sources: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     n_channels, height, width = out.shape
-    high, wide = light.shape[1], light.shape[2]
+    most_u, most_v = np.float32(light.shape[2] - 1.001), np.float32(light.shape[1] - 1.001)
+    zero, one = np.float32(0), np.float32(1)
     for y in prange(height):
         row, down = y // _GRID, np.float32(y % _GRID) / np.float32(_GRID)
-        for x in range(width):
-            column, along = x // _GRID, np.float32(x % _GRID) / np.float32(_GRID)
-            at = sources[row : row + 2, column : column + 2]
-            u, v = np.float32(0), np.float32(0)
-            for i in range(2):
-                for j in range(2):
-                    share = (down if i else 1 - down) * (along if j else 1 - along)
-                    u += share * at[i, j, 0]
-                    v += share * at[i, j, 1]
-            u = min(max(u, np.float32(0)), np.float32(wide - 1.001))
-            v = min(max(v, np.float32(0)), np.float32(high - 1.001))
-            i, j = int(v), int(u)
-            v, u = v - i, u - j
-            for c in range(n_channels):
-                upper = light[c, i, j] * (1 - u) + light[c, i, j + 1] * u
-                lower = light[c, i + 1, j] * (1 - u) + light[c, i + 1, j + 1] * u
-                out[c, y, x] = upper * (1 - v) + lower * v
+        for column in range(sources.shape[1] - 1):
+            u0, v0 = sources[row, column]
+            u0 += down * (sources[row + 1, column, 0] - u0)
+            v0 += down * (sources[row + 1, column, 1] - v0)
+            u1, v1 = sources[row, column + 1]
+            u1 += down * (sources[row + 1, column + 1, 0] - u1)
+            v1 += down * (sources[row + 1, column + 1, 1] - v1)
+            for x in range(column * _GRID, min((column + 1) * _GRID, width)):
+                along = np.float32(x - column * _GRID) / np.float32(_GRID)
+                u = min(max(u0 + along * (u1 - u0), zero), most_u)
+                v = min(max(v0 + along * (v1 - v0), zero), most_v)
+                i, j = int(v), int(u)
+                v, u = v - np.float32(i), u - np.float32(j)
+                for c in range(n_channels):
+                    upper = light[c, i, j] * (one - u) + light[c, i, j + 1] * u
+                    lower = light[c, i + 1, j] * (one - u) + light[c, i + 1, j + 1] * u
+                    out[c, y, x] = upper * (one - v) + lower * v
 
 
 def expose(

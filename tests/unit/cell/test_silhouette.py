@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
@@ -124,3 +127,28 @@ def test_margin_widens_every_block():
     expected = hand_mask(HandShape(finger=[wide], margin_mm=0.0), HOME, 0.0, camera, SMALL)
     found = hand_mask(HandShape(finger=[narrow], margin_mm=3.0), HOME, 0.0, camera, SMALL)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_silhouette_behind_a_lens_against_rays_that_opencv_straightens(seed):
+    """A lens with ten times the distortion of a good one; what it sees beyond the picture must not fold into it."""
+    shape, pose = block_and_pose(seed)
+    bent = replace(SMALL, k1=-0.3, k2=0.1, p1=1e-3, p2=-2e-3)
+    matrix = np.array([[bent.fx, 0, bent.cx], [0, bent.fy, bent.cy], [0, 0, 1]])
+    centres = np.stack(np.meshgrid(np.arange(160) + 0.5, np.arange(120) + 0.5), -1).reshape(-1, 1, 2)
+    stop = (cv2.TERM_CRITERIA_COUNT, 60, 0)
+    straight = cv2.undistortPointsIter(centres, matrix, np.array([-0.3, 0.1, 1e-3, -2e-3]), None, matrix, stop)
+    # Where each pixel would be without the lens, in a larger picture, drawn four times finer.
+    large = Intrinsics(4 * bent.fx, 4 * bent.fy, 4 * (bent.cx + 40), 4 * (bent.cy + 40), 960, 800)
+    drawn = np.any([rays_that_hit(each, pose, large) for each in fingers_apart_blocks(shape)], axis=0)
+    x, y = np.floor(4 * (straight[:, 0] + 40)).astype(int).T
+    expected = drawn[y, x].reshape(120, 160)
+    hand = HandShape(finger=[shape], margin_mm=0.0)
+    q = np.random.default_rng(seed).uniform(Q_MIN, Q_MAX)
+    found = hand_mask(hand, q, 0.02, forward(q) @ pose.inverse(), bent)
+    assert (expected & ~grown(found)).sum() == 0
+    assert (found & ~grown(grown(expected))).sum() <= 3 + 0.02 * expected.sum()
+
+
+def fingers_apart_blocks(shape):
+    return list(fingers_apart(HandShape(finger=[shape], margin_mm=0.0), 20.0))

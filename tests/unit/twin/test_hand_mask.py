@@ -13,6 +13,7 @@ from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
+from twin.rendering.tiny import TinyScene
 from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf
 
 FILE, PART = load_cell("twin").content, load_part("ring").content
@@ -69,7 +70,7 @@ def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():
     ring = PartBody("ring", shape.mesh, (), 23.0, (), (), (), 1.0, Conditions(), (0, 0))
     points, faces = trimesh.sample.sample_surface(shape.mesh, 5000, seed=0)
     seen, unmasked = [], []
-    with config.tiny_scene(FILE.scene, pan_m=0.13) as scene:
+    with TinyScene(FILE.scene, pan_m=0.13) as scene:
         for grasp, views in zip(PART.grasps, PLANNED.views, strict=True):
             for stop in views.values():
                 pose = forward(stop.q) @ grasp_pose(grasp).inverse()

@@ -2,30 +2,131 @@ import numpy as np
 import pytest
 import trimesh
 
-from cell.config import load_cell
+from cell.config import load_cell, load_part
 from cell.interfaces import Pose
-from twin.camera import TwinCameraConfig
-from twin.conditions import Conditions
+from cell.motion.panda import forward
+from cell.motion.round import grasp_pose, plan_round
+from twin.camera import TwinCameraConfig, picture
+from twin.parts.ring import Ring, RingConfig
 from twin.parts.skin import Skin
-from twin.world import PartBody, Snapshot
+from twin.rendering.egl import EglScene
+from twin.rendering.geometry import ARM, FAR_M, FINGER, NOTHING, PART
+from twin.rendering.raster import nearest_faces, project_triangles
+from twin.rendering.tiny import TinyScene
+from twin.world import Snapshot
 
-FILE = load_cell("twin").content
+FILE, RING = load_cell("twin").content, load_part("ring").content
+HOME = np.array(FILE.motion.home_rad)
+BENT = (-0.08, 0.02, 3e-4, -2e-4)
+
+
+@pytest.fixture(params=["tiny", "egl"])
+def scene(request):
+    if request.param == "egl":
+        request.getfixturevalue("needs_egl")
+    with (EglScene if request.param == "egl" else TinyScene)(FILE.scene, pan_m=0.13) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def ring_in_view(body):
+    """The ring in the hand at the second view, where the camera sees the arm, the fingers and the ring."""
+    grasp, views = RING.grasps[0], plan_round(FILE.scene, RING, HOME).views[0]
+    q = list(views.values())[1].q
+    part = body(Ring(RingConfig()).make().mesh)
+    return Snapshot(q, np.full(2, grasp.width_mm / 2000), part, forward(q) @ grasp_pose(grasp).inverse())
 
 
 @pytest.mark.parametrize("width, height", [(160, 120), (201, 151)])
-def test_pictures_lie_where_the_intrinsics_say_to_a_fraction_of_a_pixel(width, height):
+def test_pictures_lie_where_the_intrinsics_say_to_a_fraction_of_a_pixel(scene, body, width, height):
     """A plate that faces the camera, at many places: its pixels' centre is where its centre is projected."""
-    config = TwinCameraConfig(width=width, height=height)
-    camera = config.pinhole(FILE.scene.camera)
-    plate, within = trimesh.creation.box((30.0, 24.0, 0.2)), trimesh.creation.box((1.0, 1.0, 0.1))
-    part = PartBody("plate", within, (), 1.0, (Skin(plate, 1.0),), (), (), 1.0, Conditions(), (0, 0))
+    camera = TwinCameraConfig(width=width, height=height).pinhole(FILE.scene.camera)
+    part = body(trimesh.creation.box((30.0, 24.0, 0.2)))
     away = []
-    with config.tiny_scene(FILE.scene, pan_m=0.13) as scene:
-        for x, y in np.random.default_rng(0).uniform(-0.02, 0.02, (40, 2)):
-            pose = camera.pose @ Pose(np.eye(3), np.array([x, y, 0.42]))
-            rendered = scene.render(Snapshot(np.array(FILE.motion.home_rad), np.full(2, 0.04), part, pose), camera)
-            ((u, v),), _ = camera.project(pose.apply(np.array([[0, 0, -0.0001]])))
-            rows, columns = np.nonzero(rendered.defect)
-            away.append((columns.mean() + 0.5 - u, rows.mean() + 0.5 - v))
+    for x, y in np.random.default_rng(0).uniform(-0.02, 0.02, (40, 2)):
+        pose = camera.pose @ Pose(np.eye(3), np.array([x, y, 0.42]))
+        drawn = scene.render(Snapshot(HOME, np.full(2, 0.04), part, pose), camera)
+        ((u, v),), _ = camera.project(pose.apply(np.array([[0, 0, -0.0001]])))
+        rows, columns = np.nonzero(drawn.surface == PART)
+        away.append((columns.mean() + 0.5 - u, rows.mean() + 0.5 - v))
+        assert drawn.depth_m[drawn.surface == PART] == pytest.approx(0.4199, abs=1e-5)
     assert np.abs(away).max() < 0.75
     np.testing.assert_allclose(np.mean(away, axis=0), 0, atol=0.15)
+
+
+@pytest.mark.parametrize("width, height", [(640, 480), (1290, 970)])
+def test_part_has_the_pixels_that_its_triangles_have(scene, ring_in_view, width, height):
+    """Against a rasteriser of our own. A renderer that enlarges a smaller picture misses the outline in one axis."""
+    camera = TwinCameraConfig(width=width, height=height).pinhole(FILE.scene.camera)
+    drawn = scene.render(ring_in_view, camera)
+    corners = (camera.pose.inverse() @ ring_in_view.part_pose).apply(np.asarray(ring_in_view.part.mesh.triangles) / 1e3)
+    ours = nearest_faces(project_triangles(corners, camera.intrinsics), height, width) >= 0
+    free = np.isin(drawn.surface, (PART, NOTHING))
+    assert ((drawn.surface == PART) != ours)[free].sum() <= 20
+    shown = np.unique(drawn.surface)
+    assert {PART, FINGER, ARM} <= set(shown.tolist())
+    assert (drawn.depth_m[drawn.surface == NOTHING] == np.float32(FAR_M)).all()
+
+
+def test_twenty_megapixels_are_no_enlarged_copy(needs_egl, body):
+    """An edge that leans by 32 columns over 60 rows stands in as many different columns; so do rows the other way."""
+    camera = TwinCameraConfig(width=5472, height=3648).pinhole(FILE.scene.camera)
+    square = trimesh.creation.box((60.0, 60.0, 0.2))
+    angle = np.arctan(32 / 60)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    pose = camera.pose @ Pose(turn, np.array([0, 0, 0.42]))
+    with EglScene(FILE.scene, pan_m=0.13) as scene:
+        seen = scene.render(Snapshot(HOME, np.full(2, 0.04), body(square), pose), camera).surface == PART
+    assert seen.shape == (3648, 5472)
+    columns = seen[1800:1860].argmax(axis=1)
+    rows = seen[:, 2700:2760].argmax(axis=0)
+    assert len(np.unique(columns)) >= 31 and len(np.unique(rows)) >= 31
+
+
+def test_both_renderers_lead_to_the_same_picture(needs_egl, ring_in_view):
+    config = TwinCameraConfig(width=640, height=480, distortion=BENT, read_noise_e=0, full_well_e=1e12)
+    images = []
+    for cls in (TinyScene, EglScene):
+        with cls(FILE.scene, pan_m=0.13) as scene:
+            camera = config.pinhole(FILE.scene.camera)
+            image, _ = picture(config, scene, FILE.scene, ring_in_view, camera, np.random.default_rng(0))
+            images.append(image.astype(int))
+    different = np.abs(images[0] - images[1]).max(axis=-1)
+    assert (different > 2).mean() < 0.002 and different.mean() < 0.1
+
+
+@pytest.mark.parametrize("pixel_format, shape", [("RGB8", (240, 320, 3)), ("Mono8", (240, 320))])
+def test_same_seed_same_bytes(scene, ring_in_view, pixel_format, shape):
+    config = TwinCameraConfig(width=320, height=240, pixel_format=pixel_format, distortion=BENT)
+    camera = config.pinhole(FILE.scene.camera)
+    first, again, other = (
+        picture(config, scene, FILE.scene, ring_in_view, camera, np.random.default_rng(seed))[0] for seed in (1, 1, 2)
+    )
+    assert first.shape == shape and first.dtype == np.uint8
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_what_is_seen_lies_where_the_calibration_with_its_distortion_says(body):
+    """A dark spot, far from the middle: in picture and truth it is where `Pinhole.project` puts it."""
+    plate = trimesh.creation.box((120.0, 100.0, 1.0))
+    spot = trimesh.creation.icosphere(subdivisions=2, radius=1.0)
+    spot.apply_translation((45.0, 35.0, -0.5))
+    config = TwinCameraConfig(width=640, height=480, distortion=(-0.3, 0.1, 1e-3, -2e-3))
+    camera = config.pinhole(FILE.scene.camera)
+    pose = camera.pose @ Pose(np.eye(3), np.array([0, 0, 0.42]))
+    part = body(plate, skins=[Skin(spot, 0.0)])
+    with TinyScene(FILE.scene, pan_m=0.13) as scene:
+        snapshot = Snapshot(HOME, np.full(2, 0.04), part, pose)
+        image, seen = picture(config, scene, FILE.scene, snapshot, camera, np.random.default_rng(0))
+    ((u, v),), _ = camera.project(pose.apply(np.array([[0.045, 0.035, -0.0005]])))
+    k = camera.intrinsics
+    bent = np.hypot(u - (k.fx * 0.045 / 0.4195 + k.cx), v - (k.fy * 0.035 / 0.4195 + k.cy))
+    assert bent > 3
+    rows, columns = np.nonzero(seen.share >= 0.5)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx((u, v), abs=0.15)
+    box = image[int(v) - 8 : int(v) + 9, int(u) - 8 : int(u) + 9, 1].astype(float)
+    dark = box.max() - box
+    dark[dark < 0.3 * dark.max()] = 0
+    y, x = np.mgrid[int(v) - 8 : int(v) + 9, int(u) - 8 : int(u) + 9] + 0.5
+    assert ((x * dark).sum() / dark.sum(), (y * dark).sum() / dark.sum()) == pytest.approx((u, v), abs=0.3)
