@@ -256,7 +256,7 @@ class Defect(FileModel):
     | dot | diameter | |
     | scratch, crack | length | of the line; 0.25, 0.08 |
     | missing | diameter of the bite out of a small structure | |
-    | missing_structure | largest extent of the structure: one within the range is left out | |
+    | missing_structure | diameter of the structure: one within the range is left out whole | |
     | short_shot | length of a structure's way that stays unfilled | |
     | flash | height of the fin | its length along the edge; 8 |
     | deformation | depth | full width at half of it; 8 |

@@ -93,8 +93,9 @@ class Cap:
         vents = [_block_at((*c.vent_mm, 4 * c.wall_mm), (x, 0, 0)) for x in c.vents_mm]
         added = (*bosses, *ribs, *hooks)
         solid = trimesh.boolean.union([tray, *added], engine="manifold")
-        mesh = trimesh.boolean.difference([solid, *vents, *bores], engine="manifold")
-        pieces = [trimesh.boolean.difference([piece, tray, *vents, *bores], engine="manifold") for piece in added]
+        cuts = (*vents, *bores)
+        mesh = trimesh.boolean.difference([solid, *cuts], engine="manifold") if cuts else solid
+        pieces = [trimesh.boolean.difference([piece, tray, *cuts], engine="manifold") for piece in added]
         return Shape(mesh, convex_pieces(mesh, most=40), tuple(pieces))
 
     def _block(self, length: float, width: float, radius: float) -> trimesh.Trimesh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from twin.parts.made import MadeDefect
 from twin.parts.shape import Shape
@@ -33,20 +34,20 @@ def missing(shape: Shape, size: float, rng: np.random.Generator) -> MadeDefect |
 
 
 def missing_structure(shape: Shape, sizes: tuple[float, float], rng: np.random.Generator) -> MadeDefect | None:
-    """Leave out a whole structure whose largest extent lies within `sizes`.
+    """Leave out a whole structure whose diameter, the largest distance between two of its points, is within `sizes`.
 
     Raises
     ------
     ValueError
         The part has none of that size.
     """
-    extents = np.array([structure.extents.max() for structure in shape.structures])
-    fitting = [i for i, extent in enumerate(extents) if sizes[0] <= extent <= sizes[1]]
+    diameters = np.array([pdist(structure.vertices).max() for structure in shape.structures])
+    fitting = [i for i, diameter in enumerate(diameters) if sizes[0] <= diameter <= sizes[1]]
     if not fitting:
-        known = ", ".join(f"{extent:.1f}" for extent in sorted(set(extents.round(1)))) or "none"
-        raise ValueError(f"no structure is {sizes[0]} to {sizes[1]} mm long; the part's are: {known}")
+        known = ", ".join(f"{diameter:.1f}" for diameter in sorted(set(diameters.round(1)))) or "none"
+        raise ValueError(f"no structure is {sizes[0]} to {sizes[1]} mm across; the part's are: {known}")
     chosen = fitting[int(rng.integers(len(fitting)))]
-    return _without("missing_structure", float(extents[chosen]), shape, shape.structures[chosen])
+    return _without("missing_structure", float(diameters[chosen]), shape, shape.structures[chosen])
 
 
 def short_shot(shape: Shape, size: float, rng: np.random.Generator) -> MadeDefect | None:

@@ -60,10 +60,10 @@ class MeshPart:
 def _read(path: Path) -> trimesh.Trimesh:
     if path.suffix.lower() not in _FORMATS:
         raise ValueError(f"{path}: is none of {', '.join(_FORMATS)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
     try:
         mesh = trimesh.load_mesh(path, process=True)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the readers of trimesh raise whatever a broken file leads to
         raise ValueError(f"{path}: is no readable {path.suffix[1:].upper()} file: {error}") from error
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from cell.config import load_part
 from cell.cycle import Cycle
 from cell.interfaces import GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop, ScaleOverload, ScaleUnstable
 from cell.motion.panda import forward, inverse
@@ -11,7 +12,8 @@ from cell.motion.round import grasp_pose
 from cell.motion.trajectory import point_to_point
 from cell.setup import open_cell
 from detection.pictures import read_picture
-from twin.parts.ring import Ring, RingConfig
+from twin.parts.moulding import mould
+from twin.parts.shape import make_shape
 from twin.truth import write_part
 
 
@@ -81,11 +83,13 @@ def test_part_ends_in_the_bin_of_the_verdict(order_of):
             assert np.abs(cell.arm._world.part_pose().position_m[:2] - place.position_m[:2]).max() < 0.03
 
 
-def test_scale_reads_the_mass_of_the_mesh(order_of):
+def test_scale_reads_the_mass_of_the_shot(order_of):
     with open_cell(order_of("good", 1)) as cell:
         blind = without_pictures(cell)
         passage, *_ = go_round(blind, prepared(blind))
-        grams = Ring(RingConfig()).make().mesh.volume * 1e-3 * 1.20
+        part = cell.arm._world.part
+        density = mould(cell.part, make_shape(load_part("ring")), 1, part.seed).density
+        grams = part.mesh.volume * 1e-3 * 1.20 * density
         assert passage.weighing.mass_g == pytest.approx(grams, abs=0.004)
 
 
@@ -107,7 +111,7 @@ def test_truth_is_where_the_pictures_differ(order_of, tmp_path, number, kind):
     truth = tmp_path / "truth"
     defective = dataclasses.replace(order_of("mixed", 6, seed=2, truth=truth, width=912), numbers=[number])
     content = defective.production.content
-    batches = tuple(batch.model_copy(update={"defect": None}) for batch in content.batches)
+    batches = tuple(batch.model_copy(update={"defects": ()}) for batch in content.batches)
     good = dataclasses.replace(
         defective,
         truth=None,
