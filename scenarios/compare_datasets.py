@@ -82,13 +82,15 @@ def main(
     other: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="the dataset to hold against it")],
     tolerance: Annotated[float, typer.Option(min=0, max=255, help="grey levels that a pixel may differ by")] = 0,
 ) -> None:
-    """Compare two datasets picture by picture; exit code 1 where they differ by more than the tolerance."""
+    """Compare two datasets picture by picture; exit code 1: they differ by more than the tolerance, 2: unreadable."""
     try:
         found = compare(one, other)
     except (OSError, PictureError) as error:
-        raise typer.BadParameter(str(error)) from error
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
     if not (found.identical or found.differing or found.missing):
-        raise typer.BadParameter(f"neither {one} nor {other} holds a picture; check the paths")
+        typer.echo(f"neither {one} nor {other} holds a picture; check the paths", err=True)
+        raise typer.Exit(2)
     for line in found.missing:
         typer.echo(line)
     for each in found.differing:

@@ -111,7 +111,7 @@ class TwinCameraConfig(FileModel):
 
 @cache
 def _say_that_egl_is_missing() -> None:
-    _log.warning("EGL was not found: pictures are drawn with TinyRenderer, slower (apt-get install libegl1)")
+    _log.warning("EGL was not found: pictures are drawn with TinyRenderer, slower (apt-get install libegl1 libegl-mesa0)")
 
 
 class TwinCamera:
