@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from detection.decisions import part_statistic
+from detection.intervals import Estimate, clopper_pearson, rate
 from detection.locations import Location, locate
-from detection.metrics import Estimate, auroc, clopper_pearson, rate, rate_curves
+from detection.metrics import auroc, rate_curves
 from detection.pictures import read_picture
 
 _VIEWS_SHOWN = 4

@@ -11,10 +11,11 @@ from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, ModelError, PictureError
+from detection.geometry import Geometry, Mask
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
-from detection.preprocess import Geometry, Mask, Reference, prepare
+from detection.preprocess import Reference, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
 
 _REFERENCE_FILE = "reference.safetensors"
