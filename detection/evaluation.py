@@ -14,7 +14,7 @@ from detection.errors import DatasetError, PictureError
 from detection.geometry import Mask
 from detection.inspector import Inspector, Progress
 from detection.intervals import Estimate, rate
-from detection.metrics import PAPER_GRID, ThresholdChoice, auroc, tnr_at_full_tpr
+from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
 from detection.pictures import Image, decode_picture, read_bytes, read_ignored, read_mask
 from detection.pixel_metrics import PixelCounts
 
@@ -69,7 +69,7 @@ class Evaluation:
         The exact highest threshold that finds every defective part, with its TNR; optimistic, see
         `tnr_at_full_tpr`.
     at_full_tpr_on_grid : ThresholdChoice or None
-        The same among 0, 1 … 15, as in the paper.
+        The same among 0, 1, 2 and so on, as in the paper.
     threshold : float
         The model's own, frozen before this evaluation.
     tpr, tnr : Estimate or None
@@ -262,7 +262,7 @@ def evaluate(dataset: Dataset, inspector: Inspector, *, progress: Progress | Non
         pixel_auroc=pixels.auroc(),
         pro=pixels.pro(),
         at_full_tpr=tnr_at_full_tpr(good, defective),
-        at_full_tpr_on_grid=tnr_at_full_tpr(good, defective, grid=PAPER_GRID),
+        at_full_tpr_on_grid=tnr_at_full_tpr(good, defective, step=PAPER_STEP),
         threshold=inspector.threshold,
         tpr=rate(sum(not part.accepted for part in judged if part.label == "defective"), len(defective)),
         tnr=rate(sum(part.accepted for part in judged if part.label == "good"), len(good)),

@@ -3,7 +3,7 @@
 `None` stands where a figure is not defined because one of the two classes is missing. Anomalous is a score ≥ T.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from scipy.stats import rankdata
 
 from detection.intervals import Estimate, auroc_interval, jackknife_variance, rate
 
-PAPER_GRID: tuple[float, ...] = tuple(float(threshold) for threshold in range(16))
-"""The thresholds 0, 1 … 15 of the paper."""
+PAPER_STEP = 1.0
+"""Between the thresholds that the paper tries."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +99,21 @@ def auroc(scores: ArrayLike, positive: ArrayLike, *, parts: ArrayLike) -> Estima
     return Estimate(area, *auroc_interval(area, **counts, variance=variance))
 
 
-def tnr_at_full_tpr(
-    good: ArrayLike, defective: ArrayLike, *, grid: Sequence[float] | None = None
-) -> ThresholdChoice | None:
+def tnr_at_full_tpr(good: ArrayLike, defective: ArrayLike, *, step: float | None = None) -> ThresholdChoice | None:
     """TNR at the highest threshold that still finds every defective part (the paper's D_T).
 
     Parameters
     ----------
     good, defective : (N,) float
         Part statistics.
-    grid : sequence of float, optional
-        Thresholds to choose from (`PAPER_GRID` in the paper); without it any number, so the exact figure.
+    step : float, optional
+        Thresholds to choose from are 0, step, 2·step … (`PAPER_STEP` in the paper, which ends at 15); without it
+        any number, so the exact figure.
 
     Returns
     -------
     ThresholdChoice or None
-        With the Clopper–Pearson interval of the TNR. None when a class is missing, or every threshold of the
-        grid misses a defective part.
+        With the Clopper–Pearson interval of the TNR. None when a class is missing.
 
     Notes
     -----
@@ -127,11 +125,8 @@ def tnr_at_full_tpr(
     if statistics.size == 0:
         return None
     highest = float(statistics.min())
-    if grid is not None:
-        possible = [threshold for threshold in grid if threshold <= highest]
-        if not possible:
-            return None
-        highest = max(possible)
+    if step is not None and math.isfinite(highest):
+        highest = min(highest, math.floor(highest / step) * step)
     passed = np.asarray(good, dtype=np.float64) < highest
     tnr = rate(int(passed.sum()), passed.size)
     return None if tnr is None else ThresholdChoice(highest, tnr)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detection.config import PreprocessConfig
 from detection.errors import ModelError, PictureError
 from detection.geometry import Box, Geometry, Mask
+from detection.heatmap import STRIDE
 from detection.outline import find_outline
 from detection.pictures import Image, as_rgb
 from detection.registration import Motion, register
@@ -163,6 +164,11 @@ def prepare(
             name=name,
         )
         geometry = Geometry(shape, reference.box, resolution, _in_frame(motion, window), kept_rows)
+    if STRIDE * geometry.side > resolution * min(geometry.box.height, geometry.box.width):
+        raise PictureError(
+            f"{name}: {geometry.box.height} by {geometry.box.width} pixels are so elongated that nothing is left of "
+            f"the short side at {resolution}²; cut the picture"
+        )
     square = geometry.square(frame, value=config.pad_value)
     way = cv2.INTER_AREA if geometry.side > resolution else cv2.INTER_LINEAR
     image = np.asarray(cv2.resize(square, (resolution, resolution), interpolation=way), dtype=np.uint8)

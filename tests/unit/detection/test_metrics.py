@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from detection.intervals import auroc_interval, rate
-from detection.metrics import PAPER_GRID, auroc, rate_curves, roc_auc, tnr_at_full_tpr
+from detection.metrics import PAPER_STEP, auroc, rate_curves, roc_auc, tnr_at_full_tpr
 
 
 @given(values=st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=2, max_size=50))
@@ -57,9 +57,9 @@ def test_tnr_at_full_tpr_by_brute_force(good: list[float], defective: list[float
     assert exact.tnr.value == passed / len(good)
     assert (exact.tnr.low, exact.tnr.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
-    grid = tnr_at_full_tpr(good, defective, grid=PAPER_GRID)
+    grid = tnr_at_full_tpr(good, defective, step=PAPER_STEP)
     assert grid is not None
-    assert grid.threshold == min(15, np.floor(min(defective)))
+    assert grid.threshold == np.floor(min(defective))
     assert grid.tnr == rate(sum(g < grid.threshold for g in good), len(good))
     assert grid.tnr.value <= exact.tnr.value
 
@@ -67,7 +67,7 @@ def test_tnr_at_full_tpr_by_brute_force(good: list[float], defective: list[float
 def test_figures_of_a_missing_class_are_none() -> None:
     assert tnr_at_full_tpr([], [1.0]) is None
     assert tnr_at_full_tpr([1.0], []) is None
-    assert tnr_at_full_tpr([1.0], [2.0], grid=[3.0]) is None
+    assert tnr_at_full_tpr([1.0], [np.inf], step=1.0) is not None
     assert auroc([1.0], [True], parts=[0]) is None
     assert rate_curves([], [1.0], thresholds=[0.0]) is None
     assert rate(0, 0) is None
@@ -76,7 +76,7 @@ def test_figures_of_a_missing_class_are_none() -> None:
 def test_curves_equal_the_rates() -> None:
     rng = np.random.default_rng(0)
     good, defective = rng.integers(0, 10, 30), rng.integers(3, 15, 20)
-    curves = rate_curves(good, defective, thresholds=PAPER_GRID)
+    curves = rate_curves(good, defective, thresholds=range(16))
     assert curves is not None
     for threshold, tpr, tnr in zip(curves.thresholds, curves.tpr, curves.tnr, strict=True):
         assert tpr == pytest.approx((defective >= threshold).mean())
