@@ -71,6 +71,7 @@ def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Ite
             cycle.prepare()
             for _ in order.numbers:
                 yield from _inspect_part(cell, cycle, inspector, scoring, book)
+                scoring.require_alive()
 
 
 def _inspect_part(

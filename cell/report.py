@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from detection.decisions import part_statistic
+from detection.intervals import Estimate, clopper_pearson, rate
 from detection.locations import Location, locate
-from detection.metrics import Estimate, auroc, clopper_pearson, rate, rate_curves
+from detection.metrics import auroc, rate_curves
 from detection.pictures import read_picture
 
 _VIEWS_SHOWN = 4
@@ -66,9 +67,14 @@ class Run:
         return rate(sum(part.verdict.bin == "ok" for part in good), len(good))
 
     def statistics(self, label: str) -> NDArray[np.float64]:
-        """Return the k-th largest view score of each part of that label that was scored whole enough."""
-        scored = [part for part in self._with(label) if len(part.scores) >= self.k]
-        return np.array([part_statistic(list(part.scores.values()), k=self.k) for part in scored])
+        """Return the k-th largest view score of each part of that label, infinite for one that was not scored whole."""
+        whole = max(len(part.scores) for part in self.parts)
+        return np.array(
+            [
+                part_statistic(part.scores.values(), k=self.k) if len(part.scores) == whole else np.inf
+                for part in self._with(label)
+            ]
+        )
 
     @property
     def part_auroc(self) -> Estimate | None:
@@ -169,7 +175,7 @@ def _draw_rates(run: Run) -> Figure:
     axes = figure.subplots()
     good, defective = run.statistics("good"), run.statistics("defective")
     threshold = run.parts[0].threshold
-    highest = max([*good, *defective, threshold]) * 1.1
+    highest = max(value for value in (*good, *defective, threshold) if np.isfinite(value)) * 1.1
     curves = rate_curves(good, defective, thresholds=np.linspace(0, highest, 400))
     if curves is not None:
         for name, values, count, colour in (

@@ -66,6 +66,7 @@ class ScoringProcess:
         self._threads = threads
         self._scores: dict[str, Future[ViewScore]] = {}
         self._problems: list[str] = []
+        self._ended = False
 
     def __enter__(self) -> Self:
         self._room = threading.BoundedSemaphore(_WAITING)
@@ -91,7 +92,7 @@ class ScoringProcess:
             future = self._pool.submit(_score, view, image, mask)
         except BrokenProcessPool:
             self._room.release()
-            self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+            self._note_end(view)
             return
         future.add_done_callback(lambda _: self._room.release())
         self._scores[view] = future
@@ -106,14 +107,23 @@ class ScoringProcess:
         problems : tuple of str
             Why others could not.
         """
-        futures, problems = self._scores, self._problems
-        self._scores, self._problems = {}, []
+        futures, self._scores = self._scores, {}
         scores = {}
         for view, future in futures.items():
             try:
                 scores[view] = future.result()
             except BrokenProcessPool:
-                problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+                self._note_end(view)
             except DetectionError as error:
-                problems.append(str(error))
-        return scores, tuple(problems)
+                self._problems.append(str(error))
+        problems, self._problems = tuple(self._problems), []
+        return scores, problems
+
+    def require_alive(self) -> None:
+        """Raise `CellError` when the process has ended: no further part could be scored."""
+        if self._ended:
+            raise CellError(f"The scoring process has ended, and with it the line: {_MEMORY}, then start again")
+
+    def _note_end(self, view: str) -> None:
+        self._ended = True
+        self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")

@@ -9,6 +9,10 @@ Precision = Literal["float32", "bfloat16"]
 NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
 
 
+MAX_SIGMA = 64.0
+"""Of the heatmap's Gaussian filter, in pixels."""
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -65,7 +69,7 @@ class ScoreConfig(_Config):
     smoothing_sigma: float = Field(
         default=4.0,
         gt=0,
-        le=64,
+        le=MAX_SIGMA,
         description="Standard deviation of the heatmap's Gaussian filter, in pixels.",
     )
 

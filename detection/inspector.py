@@ -11,10 +11,11 @@ from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, ModelError, PictureError
+from detection.geometry import Geometry, Mask
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
-from detection.preprocess import Geometry, Mask, Reference, prepare
+from detection.preprocess import Reference, prepare
 from detection.storage import new_folder, sha256_of_file, write_json
 
 _REFERENCE_FILE = "reference.safetensors"
@@ -89,7 +90,7 @@ class Inspector:
         image : (H, W, 3) uint8
             The camera's frame, RGB; of the size that the model was trained with.
         mask : (H, W) bool, optional
-            True on pixels to ignore, such as the gripper's.
+            True on pixels to ignore, such as the gripper's; given where the training pictures had one, and only there.
         name : str
             What to call the picture in an error; the view by default.
 
@@ -103,7 +104,8 @@ class Inspector:
         DecisionError
             When there is no model of this view.
         PictureError
-            When the picture is unusable or of another size, cannot be registered, or no pixel is valid.
+            When the picture is unusable or of another size, has no mask where the training pictures had one or the
+            other way round, cannot be registered, or no pixel is valid.
         """
         if view not in self.models:
             raise DecisionError(f"view {view!r}: the model has {', '.join(self.views)}; use the model of this part")
@@ -113,6 +115,12 @@ class Inspector:
             raise PictureError(
                 f"{called}: {image.shape[:2]} pixels, the model was trained with {expected}; set the camera "
                 "back or train again"
+            )
+        if (mask is not None) != self.info.masked:
+            here, there = ("no mask", "had one") if mask is None else ("a mask", "had none")
+            raise PictureError(
+                f"{called}: {here} comes with it, those that the model was trained with {there}; use a model of this "
+                "cell"
             )
         model, config = self.models[view], self.info.config
         prepared = prepare(
@@ -126,7 +134,8 @@ class Inspector:
         )
         masked = None if prepared.masked is None else positions_of(prepared.masked)
         heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma, masked=masked)
-        valid = prepared.valid & pixels_of(model.gaussians.scored)
+        known = model.gaussians.scored if masked is None else model.gaussians.scored & ~masked
+        valid = prepared.valid & pixels_of(known)
         score = image_score(
             heatmap,
             valid,
@@ -184,9 +193,8 @@ class Inspector:
         place = Path(folder)
         info = InspectorInfo.load(place)
         if verify:
-            found = _hashes(place)
-            for name in sorted(found.keys() | info.files.keys()):
-                if found.get(name) != info.files.get(name):
+            for name, digest in info.files.items():
+                if sha256_of_file(place / name) != digest:
                     raise ModelError(
                         f"{place / name}: is not what was saved with this model; copy or train the model again"
                     )

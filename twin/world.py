@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,7 @@ class World:
         self._time_s = 0.0
         self.part: PartBody | None = None
         self._grip: int | None = None
+        self._followers: list[Callable[[float], None]] = []
 
     def __enter__(self) -> Self:
         self._client = p.connect(p.DIRECT)
@@ -242,6 +243,12 @@ class World:
         p.setTimeStep(step_s, physicsClientId=self._client)
         p.stepSimulation(physicsClientId=self._client)
         self._time_s += step_s
+        for follow in self._followers:
+            follow(step_s)
+
+    def follow_steps(self, follow: Callable[[float], None]) -> None:
+        """Have `follow` called after every step with its length in seconds."""
+        self._followers.append(follow)
 
     def wait(self, seconds: float) -> None:
         """Let about so much time pass."""

@@ -77,6 +77,9 @@ def train(
     features: Annotated[int, typer.Option(min=1, help="Random channels out of all layers.")] = 100,
     train_parts: Annotated[int | None, typer.Option(min=2, help="Use only the first so many good parts.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    network: Annotated[
+        str, typer.Option(help="How the network computes: exact, folded, bfloat16, or auto by precision and processor.")
+    ] = "auto",
     seed: Seed = 0,
 ) -> None:
     """Train a model for each view on good parts alone, and set the threshold."""
@@ -93,6 +96,7 @@ def train(
             "resolution": resolution,
             "n_features": features,
             "precision": precision,
+            "network": network,
             "seed": seed,
         },
     )
@@ -128,19 +132,9 @@ def inspect(
 
 def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
-    from rich.console import Console
+    from cell.commands.console import answering
 
     # An end asked for by the system must run the same ways out as Ctrl-C: devices, copies, half-written files.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    try:
+    with answering():
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        from cell.interfaces import CellError
-        from detection import DetectionError
-
-        if not isinstance(error, (CellError, DetectionError, OSError)):
-            raise
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)

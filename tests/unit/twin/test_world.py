@@ -6,7 +6,7 @@ import pytest
 
 from cell.config import load_part
 from cell.cycle import Cycle
-from cell.interfaces import GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop, ScaleOverload, ScaleUnstable
+from cell.interfaces import GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop
 from cell.motion.panda import forward, inverse
 from cell.motion.round import grasp_pose
 from cell.motion.trajectory import point_to_point
@@ -90,19 +90,7 @@ def test_scale_reads_the_mass_of_the_shot(order_of):
         part = cell.arm._world.part
         density = mould(cell.part, make_shape(load_part("ring")), 1, part.seed).density
         grams = part.mesh.volume * 1e-3 * 1.20 * density
-        assert passage.weighing.mass_g == pytest.approx(grams, abs=0.004)
-
-
-def test_overloaded_and_restless_scales_say_so(order_of):
-    with open_cell(order_of("good", 1)) as cell:
-        world = cell.scale._world
-        world.pan_force_n = lambda: 2.0
-        with pytest.raises(ScaleOverload, match=r"scale: 204 g lie on it, more than 100 g"):
-            cell.scale.weigh()
-        rng = np.random.default_rng(0)
-        world.pan_force_n = lambda: float(rng.uniform(0.1, 0.2))
-        with pytest.raises(ScaleUnstable, match="did not settle"):
-            cell.scale.weigh()
+        assert passage.weighing.mass_g == pytest.approx(grams, abs=0.01)
 
 
 @pytest.mark.parametrize("number, kind", [(1, "dot"), (3, "scratch"), (5, "missing")])
