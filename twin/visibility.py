@@ -37,6 +37,10 @@ class PlannedView:
     ----------
     name : str
         Of the picture, as in the part file's `view_names`.
+    grasp : int
+        Index of the grasp point.
+    joints_rad : (7,) float64
+        Of the arm.
     camera : Pinhole
         Without distortion, in the picture's pixels.
     pose : Pose
@@ -50,6 +54,8 @@ class PlannedView:
     """
 
     name: str
+    grasp: int
+    joints_rad: NDArray[np.float64]
     camera: Pinhole
     pose: Pose
     depth_m: NDArray[np.float32]
@@ -60,6 +66,10 @@ class PlannedView:
         """Return how much of points (N, 3) on the part's surface is seen."""
         seen, _ = self._look(points_mm)
         return float(seen.mean())
+
+    def depth_of(self, points_mm: NDArray[np.float64]) -> float:
+        """Return how far from the camera points (N, 3) of the part are on average, metres."""
+        return float(self._look(points_mm)[1].mean())
 
     def look(
         self, points_mm: NDArray[np.float64], normals: NDArray[np.float64]
@@ -130,7 +140,7 @@ def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
                     opening = grasp.width_mm / 1000
                     shown &= ~hand_mask(cell.content.hand, stop.q, opening, camera.pose, camera.intrinsics)
                 scale = full.intrinsics.width / _WIDTH
-                views.append(PlannedView(name, camera, pose, drawn.depth_m, shown, scale))
+                views.append(PlannedView(name, index, stop.q, camera, pose, drawn.depth_m, shown, scale))
     return tuple(views)
 
 
