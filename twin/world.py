@@ -353,10 +353,7 @@ class World:
         self._stops += 1
 
     def snapshot(self) -> Snapshot:
-        """Freeze what a picture depends on.
-
-        The true joints differ from the reported ones, and the part slips in the hand; only pictures show that.
-        """
+        """Freeze what a picture depends on: the true joints, not the reported ones, and the part as it has slipped."""
         reported, part, pose = self.joints()[0], self.part, self.part_pose()
         if part is None or pose is None:
             return Snapshot(reported, self.fingers(), part, pose)
