@@ -64,9 +64,7 @@ def compare(one: Path, other: Path) -> Comparison:
 
 
 def _pictures(folder: Path) -> set[str]:
-    return {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES
-    }
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES}
 
 
 def _difference(name: str, one: Path, other: Path) -> Difference:
