@@ -111,7 +111,9 @@ class TwinCameraConfig(FileModel):
 
 @cache
 def _say_that_egl_is_missing() -> None:
-    _log.warning("EGL was not found: pictures are drawn with TinyRenderer, slower (apt-get install libegl1 libegl-mesa0)")
+    _log.warning(
+        "EGL was not found: pictures are drawn with TinyRenderer, slower (apt-get install libegl1 libegl-mesa0)"
+    )
 
 
 class TwinCamera:
@@ -253,6 +255,7 @@ def _finger_boxes(snapshot: Snapshot) -> NDArray[np.float32]:
     """Both fingers as boxes (2, 2, 3), metres in the tool centre point's frame."""
     low, high = np.array(_FINGER_MM) / 1000
     one, other = snapshot.fingers_m
-    first = np.stack([low + (0, one, 0), high + (0, one, 0)])
-    second = np.stack([low + (0, other, 0), high + (0, other, 0)]) * (1, -1, 1)
+    across = np.array([0.0, 1.0, 0.0])
+    first = np.stack([low + one * across, high + one * across])
+    second = np.stack([low + other * across, high + other * across]) * (1, -1, 1)
     return np.stack([first, np.sort(second, axis=0)]).astype(np.float32)

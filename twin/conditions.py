@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cell.interfaces import Pose
+from twin.streams import stream
 
 N_GRASPS = 2
 
@@ -45,3 +50,14 @@ class Conditions:
     arm_error_rad: float = 0.0
     slip_mm: NDArray[np.float64] = field(default_factory=_no_slip)
     slip_rad: NDArray[np.float64] = field(default_factory=_no_slip)
+
+    def true_joints(self, reported_rad: NDArray[np.float64], seed: Sequence[int], stop: int) -> NDArray[np.float64]:
+        """Return where the joints (7,) really are at a part's `stop`-th stop."""
+        if self.arm_error_rad == 0:
+            return reported_rad
+        error = stream((*seed, stop), "arm").normal(size=len(reported_rad))
+        return np.asarray(reported_rad + self.arm_error_rad * error)
+
+    def slip(self, grasp: int) -> Pose:
+        """Return how the part has moved in the tool centre point's frame since the fingers closed, for grasp 0 or 1."""
+        return Pose(Rotation.from_rotvec(self.slip_rad[grasp]).as_matrix(), self.slip_mm[grasp] / 1000)

@@ -76,7 +76,7 @@ LEVELS = (
         slip_mm=0.01,
         slip_deg=0.03,
         reflection=0.01,
-        arm_rad=2.5e-5,
+        arm_rad=2e-5,
     ),
     Level(
         dust_um=200,
@@ -91,7 +91,7 @@ LEVELS = (
         slip_mm=0.03,
         slip_deg=0.1,
         reflection=0.025,
-        arm_rad=5e-5,
+        arm_rad=4e-5,
     ),
     Level(
         dust_um=300,
@@ -106,7 +106,7 @@ LEVELS = (
         slip_mm=0.1,
         slip_deg=0.3,
         reflection=0.05,
-        arm_rad=1e-4,
+        arm_rad=8e-5,
     ),
 )
 

@@ -24,8 +24,8 @@ from cell.schema import FileModel
 from cell.setup import Setup
 from twin.conditions import N_GRASPS, Conditions
 from twin.device import InWorld
+from twin.parts.hulls import as_obj
 from twin.parts.skin import Skin
-from twin.streams import stream
 
 GRAVITY_M_S2 = 9.80665
 ARM_JOINTS = tuple(range(N_JOINTS))
@@ -203,7 +203,7 @@ class World:
     def _load_part(self, part: PartBody, pose: Pose) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hulls.obj"
-            path.write_text(_hulls_as_obj(part.hulls), encoding="ascii")
+            path.write_text(as_obj(part.hulls), encoding="ascii")
             shape = p.createCollisionShape(
                 p.GEOM_MESH, fileName=str(path), meshScale=[0.001] * 3, physicsClientId=self._client
             )
@@ -360,22 +360,14 @@ class World:
         self._stops += 1
 
     def snapshot(self) -> Snapshot:
-        """Freeze what a picture depends on.
-
-        The joints that are reported are those that were commanded. The true ones differ, and so does the part's
-        place in the hand from where the contact left it; only pictures show that.
-        """
+        """Freeze what a picture depends on: the true joints, not the reported ones, and the part as it has slipped."""
         reported, part, pose = self.joints()[0], self.part, self.part_pose()
         if part is None or pose is None:
             return Snapshot(reported, self.fingers(), part, pose)
-        conditions, grasp = part.conditions, min(max(self._grasps - 1, 0), N_GRASPS - 1)
-        true = reported
-        if conditions.arm_error_rad:
-            error = stream((*part.seed, self._stops), "arm").normal(size=N_JOINTS)
-            true = reported + conditions.arm_error_rad * error
+        grasp = min(max(self._grasps - 1, 0), N_GRASPS - 1)
+        true = part.conditions.true_joints(reported, part.seed, self._stops)
         if self.gripped:
-            slip = Pose(Rotation.from_rotvec(conditions.slip_rad[grasp]).as_matrix(), conditions.slip_mm[grasp] / 1000)
-            pose = forward(true) @ slip @ forward(reported).inverse() @ pose
+            pose = forward(true) @ part.conditions.slip(grasp) @ forward(reported).inverse() @ pose
         return Snapshot(true, self.fingers(), part, pose, grasp)
 
 
@@ -386,18 +378,6 @@ def world_of(setup: Setup) -> World:
             f"{setup.order.cell.path}: world: must be class twin.world:World, which the simulated devices share"
         )
     return setup.world
-
-
-def _hulls_as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
-    """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
-    lines, first = [], 1
-    for index, corners in enumerate(hulls):
-        hull = trimesh.convex.convex_hull(corners)
-        lines.append(f"o hull{index}")
-        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hull.vertices]
-        lines += [f"f {a} {b} {c}" for a, b, c in hull.faces + first]
-        first += len(hull.vertices)
-    return "\n".join(lines) + "\n"
 
 
 class TwinClockConfig(FileModel):

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import trimesh
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cell.schema import Block, FileModel, Vector
@@ -106,9 +107,9 @@ def _repaired(mesh: trimesh.Trimesh, file: Path) -> trimesh.Trimesh:
     return mesh
 
 
-def _open_edges(mesh: trimesh.Trimesh) -> np.ndarray:
+def _open_edges(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
     edges, counts = np.unique(mesh.edges_sorted, axis=0, return_counts=True)
-    return edges[counts == 1]
+    return np.asarray(edges[counts == 1])
 
 
 def _warn(file: Path, what: str) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +36,8 @@ def egl_found() -> bool:
 
     The plugin ends its process where EGL is missing or cannot start, so another process tries.
     """
-    probe = f"import pybullet as p; assert p.loadPlugin({_library()!r}, {_PLUGIN!r}, physicsClientId=p.connect(p.DIRECT)) >= 0"
+    load = f"p.loadPlugin({_library()!r}, {_PLUGIN!r}, physicsClientId=p.connect(p.DIRECT))"
+    probe = f"import pybullet as p; assert {load} >= 0"
     try:
         tried = subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=_PROBE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -91,7 +93,7 @@ class EglScene:
 def _split(length: int, most: int) -> list[tuple[int, int]]:
     """Cut a length into pieces of at most so much, about equally long."""
     edges = np.linspace(0, length, -(-length // most) + 1).astype(int).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 @contextmanager

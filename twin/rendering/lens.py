@@ -9,7 +9,6 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from cell.interfaces import Intrinsics
 from detection.kernels import parallel_kernel
 
 _WAVELENGTH_M = 550e-9
@@ -171,7 +170,7 @@ def _lay_over(
 def _spread(
     light: NDArray[np.float32], weight: NDArray[np.float32], sigma: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Spread light (C, H, W), and the weight (H, W) of the pixels it comes from, first along rows, then along columns."""
+    """Spread light (C, H, W), and the weight (H, W) of the pixels it comes from, along rows, then along columns."""
     widest = float(sigma[weight > 0].max(initial=1e-3))
     step = np.float32(widest / _LEVELS)
     # Row i of the table is a Gaussian of (i + 1) steps; beyond its reach it is cut.
@@ -180,7 +179,7 @@ def _spread(
     away = np.arange(-reaches[-1], reaches[-1] + 1)
     taps = np.exp(-0.5 * (away / sigmas[:, np.newaxis]) ** 2) * (np.abs(away) <= reaches[:, np.newaxis])
     taps = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
-    levels = np.empty(weight.shape, np.uint8)
+    levels: NDArray[np.uint8] = np.empty(weight.shape, np.uint8)
     _quantise(sigma, weight, step, levels)
     for _ in range(2):
         out = np.empty((len(light) + 1, weight.shape[1], weight.shape[0]), np.float32)
@@ -197,8 +196,8 @@ def _quantise(
     """Blur in steps, from 1; 0 where nothing is."""
     for y in prange(levels.shape[0]):
         for x in range(levels.shape[1]):
-            level = min(max(np.int32(sigma[y, x] / step + np.float32(0.5)), 1), _LEVELS)
-            levels[y, x] = level if weight[y, x] > 0 else 0
+            level = int(sigma[y, x] / step + np.float32(0.5))
+            levels[y, x] = min(max(level, 1), _LEVELS) if weight[y, x] > 0 else 0
 
 
 @parallel_kernel

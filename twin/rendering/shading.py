@@ -235,12 +235,12 @@ def _depth_normal(
 def _hits(boxes: NDArray[np.float32], ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> bool:
     """Whether a ray meets one of the boxes (slabs: Kay and Kajiya, 1986)."""
     for b in range(len(boxes)):
-        near, far = np.float32(0), np.float32(1e9)
+        near, far = 0.0, 1e9
         for axis in range(3):
             o = ox if axis == 0 else (oy if axis == 1 else oz)
             d = dx if axis == 0 else (dy if axis == 1 else dz)
             if abs(d) < 1e-9:
-                d = np.float32(1e-9)
+                d = 1e-9
             one, other = (boxes[b, 0, axis] - o) / d, (boxes[b, 1, axis] - o) / d
             near, far = max(near, min(one, other)), min(far, max(one, other))
         if near < far:

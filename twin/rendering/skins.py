@@ -109,7 +109,7 @@ def lay_skins(
 
 @kernel
 def _hidden_behind(depth: NDArray[np.float32], x: int, y: int) -> float:
-    """Return the depth behind which nothing is seen in a pixel: the surface's, and what it falls by within the pixel."""
+    """Return the depth behind which nothing is seen in a pixel: the surface's, and what that falls by in the pixel."""
     height, width = depth.shape
     z = depth[y, x]
     slope = np.float32(0)
@@ -120,7 +120,7 @@ def _hidden_behind(depth: NDArray[np.float32], x: int, y: int) -> float:
         if x >= dx and y >= dy:
             other = abs(depth[y - dy, x - dx] - z)
         slope += min(one, other)
-    return z + _PROUD_M + min(slope, _SLOPE_LIMIT_M)
+    return float(z) + _PROUD_M + min(float(slope), _SLOPE_LIMIT_M)
 
 
 @parallel_kernel

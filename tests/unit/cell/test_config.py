@@ -130,14 +130,14 @@ def test_yaml_cannot_run_code(tmp_path):
 
 def test_batches_repeat():
     production = load_production("mixed").content
-    kinds = [batch.defect.kind if (batch := production.batch_of(n)).defect else None for n in range(8)]
-    assert kinds == [None, "dot", None, "scratch", None, "missing", None, "dot"]
+    kinds = [[defect.kind for defect in production.batch_of(n).defects] for n in range(8)]
+    assert kinds == [[], ["dot"], [], ["scratch"], [], ["missing"], [], ["dot"]]
 
 
 def test_defect_range_must_ascend(tmp_path):
     source = load_production("mixed").path
-    path = changed(tmp_path, source, lambda c: c["batches"][1]["defect"].update(size_mm=[2.0, 1.0]))
-    with pytest.raises(ConfigError, match=r"batches\.1\.defect.*smaller one first"):
+    path = changed(tmp_path, source, lambda c: c["batches"][1]["defects"][0].update(size_mm=[2.0, 1.0]))
+    with pytest.raises(ConfigError, match=r"batches\.1\.defects.*smaller one first"):
         load_production(path)
 
 

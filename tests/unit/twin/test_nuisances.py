@@ -6,7 +6,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from cell.config import load_part
+from cell.config import load_cell, load_part
+from cell.motion.panda import forward
+from cell.motion.round import plan_round
 from cell.schema import Nuisance
 from twin.nuisances import DUST_LOOSE, LEVELS, dust_sizes_um, make_nuisances
 from twin.parts.moulding import mould
@@ -91,6 +93,19 @@ def test_grasp_offsets_have_tails():
     assert (np.abs(offsets) > 4 * scale).mean() == pytest.approx(0.0161, abs=0.006)
     assert np.percentile(np.abs(offsets), 50) == pytest.approx(0.741 * scale, rel=0.08)
     assert np.abs(offsets).max() <= 1.5
+
+
+def test_arm_of_a_normal_day_repeats_to_a_tenth_of_a_millimetre():
+    """ISO 9283: the mean distance from the poses' barycentre, and three standard deviations; as the Panda's maker."""
+    file = load_cell("twin").content
+    planned = plan_round(file.scene, PART.content, np.array(file.motion.home_rad))
+    rng, repeats = np.random.default_rng(0), []
+    for stop in planned.views[0].values():
+        joints = stop.q + LEVELS[2].arm_rad * rng.normal(size=(100, 7))
+        places = np.array([forward(q).position_m for q in joints])
+        away = np.linalg.norm(places - places.mean(axis=0), axis=1)
+        repeats.append(away.mean() + 3 * away.std())
+    assert np.mean(repeats) == pytest.approx(1e-4, rel=0.1)
 
 
 def test_levels_get_worse_in_every_respect():

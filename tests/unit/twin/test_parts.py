@@ -19,7 +19,7 @@ from twin.parts.shape import make_shape
 
 RING = Ring(RingConfig()).make()
 SHIPPED = ("ring", "cap")
-slow = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_ring_is_as_described():

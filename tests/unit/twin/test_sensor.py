@@ -23,7 +23,11 @@ def test_noise_grows_with_light_as_photons_do():
 def test_noise_is_white_normal_and_different_in_each_channel():
     grey = expose(np.full((3, 480, 640), 0.5, np.float32), Intrinsics(1e9, 1e9, 320.0, 240.0, 640, 480), **PLAIN)
     noise = grey.astype(float) - grey.mean()
-    for first, second in ((noise[..., 0], noise[..., 1]), (noise[..., 1], noise[..., 2]), (noise[:, 1:], noise[:, :-1])):
+    for first, second in (
+        (noise[..., 0], noise[..., 1]),
+        (noise[..., 1], noise[..., 2]),
+        (noise[:, 1:], noise[:, :-1]),
+    ):
         assert abs((first * second).mean()) / noise.var() < 0.01
     assert (noise**4).mean() / noise.var() ** 2 == pytest.approx(3, abs=0.1)
 

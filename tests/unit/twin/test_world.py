@@ -71,6 +71,35 @@ def test_the_arm_carries_the_part(order_of):
         assert len(planned) == 16 and max(planned) < 0.002
 
 
+def test_pictures_show_the_arms_error_and_the_slip_and_reports_do_not(order_of):
+    def shown(level, without):
+        order = order_of("good", 1)
+        content = order.production.content.model_copy(update={"nuisances": level, "without": without})
+        order = dataclasses.replace(order, production=dataclasses.replace(order.production, content=content))
+        seen = []
+        with open_cell(order) as cell:
+            blind, world = without_pictures(cell), cell.arm._world
+
+            def look(view, frame, mask):
+                snapshot = world.snapshot()
+                joints = cell.arm.state().positions_rad
+                tool = forward(snapshot.joints).inverse() @ snapshot.part_pose
+                held = forward(joints).inverse() @ world.part_pose()
+                moved = (held.inverse() @ tool).position_m
+                seen.append((snapshot.grasp, np.abs(snapshot.joints - joints).max(), np.linalg.norm(moved)))
+
+            go_round(blind, prepared(blind), look)
+        return [np.array(column) for column in zip(*seen, strict=True)]
+
+    grasps, joints, slips = shown(3, ())
+    assert grasps.tolist() == [0] * 8 + [1] * 8
+    assert (joints > 1e-6).all() and len(set(joints)) == 16 and joints.max() < 1e-3
+    first, second = slips[:8], slips[8:]
+    assert np.ptp(first) < 1e-6 and np.ptp(second) < 1e-6 and abs(first[0] - second[0]) > 1e-6
+    _, joints, slips = shown(3, ("arm", "grasp"))
+    assert not joints.any() and slips.max() < 1e-9
+
+
 def test_part_ends_in_the_bin_of_the_verdict(order_of):
     order = order_of("good", 3)
     with open_cell(order) as cell:
