@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import subprocess
@@ -105,6 +106,8 @@ def _silence() -> Iterator[None]:
     try:
         yield
     finally:
+        # What the plugin printed still lies in C's own buffer.
+        ctypes.CDLL(None).fflush(None)
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nowhere)
