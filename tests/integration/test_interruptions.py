@@ -81,14 +81,20 @@ def test_power_lost_at_every_step_of_a_cycle(tmp_path, monkeypatch):
             copy_database(address.file, left)
 
     event.listen(Session, "after_commit", lose_power)
+    disk.after_call = lose_power
     try:
-        run_line(str(address.url), range(1, 2), lose_power)
+        run_line(str(address.url), range(1, 2))
     finally:
         event.remove(Session, "after_commit", lose_power)
     monkeypatch.undo()
     assert len(losses) > 50
-    ended = []
+    ended, seen = [], set()
     for left in losses:
+        files = [path for path in sorted(left.rglob("*")) if path.is_file()]
+        state = tuple((path.relative_to(left), path.read_bytes()) for path in files)
+        if state in seen:
+            continue
+        seen.add(state)
         _, result, rows = recover(address_in(left))
         assert result.problems == () and result.under_way == ()
         ended.append(rows[-1])

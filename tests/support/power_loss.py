@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ class Disk:
     """Follows what happens to the files of a folder, and knows what would be left of it without power.
 
     A file keeps the bytes that it had when it was last synchronised. A name lasts when its folder was synchronised
-    after the name was given, and the folder's own name does.
+    after the name was given, and the folder's own name does. `after_call` is called after each call on a file.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,16 +27,24 @@ class Disk:
             if path.is_file():
                 self._inodes[path] = path.stat().st_ino
                 self._synced[path.stat().st_ino] = path.read_bytes()
-        for name in ("open", "fsync"):
-            original = getattr(os, name)
-            monkeypatch.setattr(os, name, self._wrap(getattr(self, f"_{name}ed"), original))
+        # Files are written by a thread: the power is lost between two of its calls, not within one.
+        self._call = threading.RLock()
+        self.after_call: Callable[[], None] = lambda: None
+        for name, follow in (
+            ("open", self._opened),
+            ("write", lambda *args: None),
+            ("fsync", self._fsynced),
+            ("replace", lambda *args: None),
+        ):
+            monkeypatch.setattr(os, name, self._wrap(follow, getattr(os, name)))
 
-    @staticmethod
-    def _wrap(follow: Any, original: Any) -> Any:
+    def _wrap(self, follow: Any, original: Any) -> Any:
         def wrapped(*args: Any, **options: Any) -> Any:
-            result = original(*args, **options)
-            follow(result, *args)
-            return result
+            with self._call:
+                result = original(*args, **options)
+                follow(result, *args)
+                self.after_call()
+                return result
 
         return wrapped
 
@@ -57,6 +67,10 @@ class Disk:
         With `names`, every name given so far has made it to the disk, also before the bytes that it stands for; a
         file system may do that.
         """
+        with self._call:
+            self._copy(target, names=names)
+
+    def _copy(self, target: Path, *, names: bool) -> None:
         for path in sorted(self._folder.rglob("*")):
             lasts = names or all(p in self._lasting for p in (path, *path.parents) if self._folder in p.parents)
             if not lasts:
