@@ -180,7 +180,7 @@ def describe(name: str, chart: Chart) -> str:
     )
 
 
-def _charted() -> Select[tuple[InspectionRecord, RunRecord, VerdictRecord, int]]:
+def _charted() -> Select[InspectionRecord, RunRecord, VerdictRecord, int]:
     """Parts that count, with the entry of their ending, in its order."""
     return (
         select(InspectionRecord, RunRecord, VerdictRecord, EndingRecord.entry)

@@ -114,4 +114,4 @@ def encode(image: NDArray[np.uint8]) -> memoryview:
     written, data = cv2.imencode(".png", stored, _PNG_FAST)
     if not written:
         raise OSError("a picture could not be encoded; look for lack of memory")
-    return memoryview(np.asarray(data)).cast("B")
+    return memoryview(np.asarray(data, np.uint8).data).cast("B")

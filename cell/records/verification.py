@@ -193,8 +193,8 @@ def _bins(session: Session) -> Iterator[str]:
         .outerjoin(PictureRecord, PictureRecord.hash == ViewRecord.picture)
         .where(PictureRecord.hash.is_(None))
     )
-    for verdict, view in session.execute(unnamed):
-        yield f"verdict {verdict}: the picture of view {view} is on no record"
+    for number, view in session.execute(unnamed):
+        yield f"verdict {number}: the picture of view {view} is on no record"
 
 
 def _under_way(session: Session) -> Iterator[str]:
