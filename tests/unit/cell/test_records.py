@@ -1,6 +1,8 @@
 """Records: the chain, pictures, retention, migrations, and what the line does when it cannot write."""
 
+import csv
 import os
+import re
 import sqlite3
 import threading
 
@@ -14,6 +16,7 @@ from hypothesis.extra.numpy import arrays
 from prerendered import RUN, address_in, cell_of, make_records, run_line
 from sqlalchemy import create_engine, select
 
+import cell.records.database
 from cell.interfaces import CellError, ConfigError
 from cell.records.address import Address
 from cell.records.database import Database
@@ -111,7 +114,7 @@ def test_any_change_shows(tmp_path, change, shown):
         database.execute("PRAGMA foreign_keys=OFF")
         assert database.execute(change).rowcount
     problems = verified(address).problems
-    assert any(__import__("re").search(shown, problem) for problem in problems), problems
+    assert any(re.search(shown, problem) for problem in problems), problems
 
 
 def test_a_lost_or_damaged_picture_shows(tmp_path):
@@ -166,9 +169,7 @@ def stop_at_weighing(steps, action):
 
 def test_a_full_database_stops_the_line_before_the_bin(tmp_path):
     address, steps = make_records(tmp_path), []
-    import cell.records.database as module
-
-    original = module._durable
+    original = cell.records.database._durable
 
     def small(connection, record):
         original(connection, record)
@@ -176,11 +177,13 @@ def test_a_full_database_stops_the_line_before_the_bin(tmp_path):
             connection.execute("PRAGMA max_page_count = 1")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_durable", small)
+        patch.setattr("cell.records.database._durable", small)
         patch.setattr("cell.records.database.create_engine", _unpooled)
         with pytest.raises(CellError, match=r"cannot be used: .*full"):
-            run_line(address, range(1), steps.append)
-    assert released(steps) == []
+            run_line(address, range(100), steps.append)
+    # What found room was let go; the part after that was not.
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM verdicts").fetchone() == (len(released(steps)),)
 
 
 def _unpooled(url, **options):
@@ -285,8 +288,6 @@ def test_exports(tmp_path):
             write_certificate(tmp_path / "part.html", session, store, "p-00002")
             with pytest.raises(CellError, match="no part nobody"):
                 write_certificate(tmp_path / "none.html", session, store, "nobody")
-    import csv
-
     rows = list(csv.DictReader((tmp_path / "all.csv").open()))
     for row, part in zip(rows, parts, strict=True):
         assert (row["part_id"], row["verdict"], row["bin"]) == (part.ticket.part_id, part.verdict.bin, part.verdict.bin)
