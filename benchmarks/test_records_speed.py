@@ -1,6 +1,7 @@
 """Records: what storing 20 MP costs beside scoring, and how soon a large database answers."""
 
 import multiprocessing
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -29,23 +30,20 @@ _PARTS, _VIEWS = 100_000, 16
 
 
 def _photographs() -> list[np.ndarray]:
-    """Four evenly lit pictures of 20 MP with the photon noise of a full well of 15,000 electrons: hard to compress."""
+    """Evenly lit pictures of 20 MP with the photon noise of a full well of 15,000 electrons: hard to compress."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0 : _SHAPE[0], 0 : _SHAPE[1]].astype(np.float32)
-    scene = 8000 + 3000 * np.sin(x / 400) * np.cos(y / 300)
-    made = []
-    for _ in range(4):
-        electrons = scene[..., None] + np.sqrt(scene)[..., None] * rng.standard_normal((*_SHAPE, 3), dtype=np.float32)
-        made.append(np.clip(electrons * np.float32(255 / 15000), 0, 255).astype(np.uint8))
-    return made
+    scene = (8000 + 3000 * np.sin(x / 400) * np.cos(y / 300))[..., np.newaxis]
+    electrons = scene + np.sqrt(scene) * rng.standard_normal((*_SHAPE, 3), dtype=np.float32)
+    picture = np.clip(electrons * np.float32(255 / 15000), 0, 255).astype(np.uint8)
+    return [picture, np.ascontiguousarray(picture[::-1])]
 
 
 def _score_beside() -> None:
-    """Keep a core as busy as scoring does: large products of matrices, one thread."""
-    matrix = np.random.default_rng(0).standard_normal((1500, 1500), dtype=np.float32)
+    """Keep a core as busy as a thread of the scorer does."""
+    data = bytes(2**24)
     while True:
-        matrix @= matrix
-        matrix /= np.abs(matrix).max()
+        zlib.crc32(data)
 
 
 @pytest.mark.parametrize("busy", [0, 1, 2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from cell.interfaces import CellError, Frame
 from cell.records.pictures import PictureStore, StoredPicture
 
 _WAITING = 4
-_NICE = 10
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class StoredView:
 
 
 class Archive:
-    """Stores the pictures of one part after the other; a context manager.
+    """Stores the pictures of a part; a context manager.
 
     Parameters
     ----------
@@ -36,9 +35,8 @@ class Archive:
 
     Notes
     -----
-    A thread does the work: encoding, hashing and writing leave Python's lock free, and a picture of 60 MB need not
-    cross into another process. It runs at a lower priority than motion and scoring. At most four pictures wait: a
-    faster camera waits for the disk, no picture is dropped.
+    Two threads do the work: encoding, hashing and writing leave Python's lock free, and a picture of 60 MB need not
+    cross into another process. At most four pictures wait: a faster camera waits for the disk, no picture is dropped.
     """
 
     def __init__(self, store: PictureStore) -> None:
@@ -47,18 +45,18 @@ class Archive:
 
     def __enter__(self) -> Self:
         self._room = threading.BoundedSemaphore(_WAITING)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive", initializer=_give_way)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="archive")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     def submit(self, view: str, frame: Frame, mask: NDArray[np.bool_] | None) -> None:
         """Hand a picture over; waits while too many are under way."""
         self._room.acquire()
-        future = self._thread.submit(self._put, frame.image, mask)
+        future = self._threads.submit(self._put, frame.image, mask)
         future.add_done_callback(lambda _: self._room.release())
         self._stored[view] = future
 
@@ -85,8 +83,3 @@ class Archive:
     def _put(self, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> StoredView:
         picture = self._store.put(image)
         return StoredView(picture, None if mask is None else self._store.put(mask.astype(np.uint8) * np.uint8(255)))
-
-
-def _give_way() -> None:
-    # Linux keeps a priority for each thread.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
