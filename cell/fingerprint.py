@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cell.interfaces import ModelMismatchError
+from cell.replay import ReplayCamera
 from cell.setup import Cell
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _MEANING = {
 
 
 def fingerprint(cell: Cell) -> dict[str, Any]:
-    """Return what the pictures of a connected cell depend on, as JSON values."""
+    """Return what the pictures of a connected cell depend on, as JSON values; of recorded ones, what they did then."""
+    if isinstance(cell.camera, ReplayCamera):
+        return cell.camera.made_for
     return {
         "cell_kind": cell.file.kind,
         "camera_serial": cell.camera.serial,

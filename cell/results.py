@@ -55,6 +55,8 @@ class InspectedPart:
         Frame number by view.
     evidence : tuple of Evidence
         For a part that is not ok: the pictures that reached the threshold.
+    alarms : tuple of str
+        Control charts that left their limits with this part.
     """
 
     ticket: PartTicket
@@ -66,3 +68,4 @@ class InspectedPart:
     cycle_s: float | None
     frames: Mapping[str, int]
     evidence: tuple[Evidence, ...]
+    alarms: tuple[str, ...] = ()

@@ -127,6 +127,18 @@ class HandShape(FileModel):
     margin_mm: float = Field(ge=0, le=50, description="added to every side of every block")
 
 
+class Retention(FileModel):
+    """Which pictures of ok parts may be removed, the oldest first, when all pictures take more than `max_gb`.
+
+    Pictures stay, whatever they take, of parts that are not ok, that a person decided about or that were inspected
+    again; of every n-th ok part; and of parts younger than `days`.
+    """
+
+    every_nth_ok: int = Field(10, ge=1)
+    days: float = Field(30.0, ge=0)
+    max_gb: float = Field(ge=0, description="10⁹ bytes")
+
+
 class CellFile(FileModel):
     """A cell: its devices, and where things stand."""
 
@@ -142,6 +154,7 @@ class CellFile(FileModel):
     scene: Scene
     motion: Motion
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
+    retention: Retention | None = Field(None, description="which pictures may be removed; without it all stay")
 
 
 class GraspPoint(FileModel):

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cell.commands.records import DEFAULT_RECORDS, Records, records_app
+
 # Each command imports what it needs when it runs: `--help` answers without loading the network's libraries.
 
 app = typer.Typer(
@@ -19,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(records_app)
 
 Cell = Annotated[str, typer.Option(help="Cell: a name under assets/cells or the path of a cell file.")]
 Part = Annotated[str, typer.Option(help="Part: a name under assets/parts or the path of a part file.")]
@@ -121,13 +124,16 @@ def inspect(
     model: Model,
     count: Count,
     production: Production = "mixed",
-    records: Annotated[str, typer.Option(help="Database of the records.")] = "sqlite:///runs/records.sqlite",
+    records: Records = DEFAULT_RECORDS,
     seed: Seed = 1,
+    cleared_by: Annotated[
+        str | None, typer.Option(help="After an interruption: who saw that hand and scale are empty.")
+    ] = None,
 ) -> None:
     """Bring parts through the cell, give each a verdict and sort it."""
     from cell.commands.inspect import run_inspect
 
-    run_inspect(cell, part, model, count, production, records, seed)
+    run_inspect(cell, part, model, count, production, records, seed, cleared_by)
 
 
 def main() -> None:

@@ -16,7 +16,10 @@ from cell.config import load_cell
 from cell.cycle import Cycle
 from cell.inspection import inspect
 from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, ModelMismatchError
-from cell.records import Records
+from cell.records.address import Address
+from cell.records.database import Database
+from cell.records.line import LineRecords
+from cell.records.verification import verify
 from cell.report import Run, read_truth, summary, write_report
 from cell.setup import Order
 from cell.silhouette import hand_mask
@@ -203,19 +206,28 @@ def test_collect_keeps_the_parts_before_a_fault(order_of, tmp_path, monkeypatch)
 def test_records_keep_what_was_decided(inspected):
     parts, truth = inspected
     with create_engine(records_in(truth.parent)).connect() as connection:
-        rows = connection.execute(text("select part_id, verdict, cycle_s from parts order by part_id")).all()
+        rows = connection.execute(
+            text(
+                "select i.part_id, v.verdict, e.bin, e.cycle_s from inspections i "
+                "join verdicts v on v.inspection = i.entry join endings e on e.inspection = i.entry order by i.part_id"
+            )
+        ).all()
         assert connection.execute(text("pragma journal_mode")).scalar() == "wal"
         assert connection.execute(text("select count(*) from views")).scalar() == 16 * len(parts)
-    assert rows == [(part.ticket.part_id, part.verdict.bin, part.cycle_s) for part in parts]
+    assert rows == [(part.ticket.part_id, part.verdict.bin, part.verdict.bin, part.cycle_s) for part in parts]
+    with Database(Address.parse(records_in(truth.parent))) as database:
+        result = verify(database, progress=lambda done, total: None)
+    # Two copies of the cell wrote at once, and made one chain.
+    assert result.problems == () and result.under_way == ()
+    assert result.inspections == 6
+    assert 16 * 6 < result.pictures <= 2 * 16 * 6  # and masks, of which some are alike
 
 
 def test_a_part_is_on_record_before_it_is_let_go(order_of, model, tmp_path, monkeypatch):
     """The hand opens over the bin only after the verdict is committed; without a record it does not open."""
-    import cell.records
-
     order = alone(order_of("good", 1, seed=3))
     released = []
-    monkeypatch.setattr(cell.records.Records, "add", lambda self, part: (_ for _ in ()).throw(CellError("disk full")))
+    monkeypatch.setattr(LineRecords, "judge", lambda self, part: (_ for _ in ()).throw(CellError("disk full")))
     put = Cycle._put
     monkeypatch.setattr(Cycle, "_put", lambda self, place: (released.append(place.at.name), put(self, place)))
     with pytest.raises(CellError, match="disk full"):
@@ -239,7 +251,8 @@ def test_a_part_that_does_not_reach_its_bin_loses_its_verdict(order_of, model, t
     with pytest.raises(GraspLost):
         next(results)
     with create_engine(records_in(tmp_path)).connect() as connection:
-        assert connection.execute(text("select verdict from parts")).scalars().all() == ["recheck"]
+        assert connection.execute(text("select verdict, bin from endings")).all() == [("recheck", None)]
+        assert "the part is gone" in connection.execute(text("select message from faults")).scalar_one()
 
 
 def test_a_picture_that_cannot_be_scored_is_a_recheck_and_the_line_goes_on(order_of, model, tmp_path, monkeypatch):
@@ -303,10 +316,10 @@ def test_infinite_threshold_is_refused(model, tmp_path):
 
 
 def test_records_that_cannot_be_written_are_refused():
-    with pytest.raises(CellError, match="database URL"), Records("nonsense", cell="c", model="m"):
-        pass
-    with pytest.raises(CellError, match="cannot be used"), Records("sqlite:////proc/x/r.sqlite", cell="c", model="m"):
-        pass
+    with pytest.raises(CellError, match="database URL"):
+        Address.parse("nonsense")
+    with pytest.raises(CellError, match="cannot be used"):
+        Database(Address.parse("sqlite:////proc/x/r.sqlite"), create=True).__enter__()
 
 
 def test_database_exists_before_copies_of_the_cell_open_it(order_of, model, tmp_path, monkeypatch):
@@ -319,7 +332,7 @@ def test_database_exists_before_copies_of_the_cell_open_it(order_of, model, tmp_
 
     monkeypatch.setattr("cell.inspection.run_line", look)
     assert list(inspect(order_of("good", 2), model, records_in(tmp_path))) == []
-    assert found == [{"parts", "views"}]
+    assert len(found) == 1 and {"inspections", "verdicts", "views"} <= found[0]
 
 
 def test_shipped_cell_runs_copies():
