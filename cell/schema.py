@@ -142,6 +142,7 @@ class CellFile(FileModel):
     scene: Scene
     motion: Motion
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
+    faults: ClassEntry | None = Field(None, description="what stands in front of the devices and makes them fail")
 
 
 class GraspPoint(FileModel):

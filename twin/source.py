@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from cell.config import check, load_class
-from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
+from cell.config import load_class
+from cell.interfaces import Camera, ConfigError, DeviceTimeout, PartTicket
 from cell.schema import FileModel
 from cell.setup import Setup
 from twin.camera import TwinCameraConfig
@@ -85,7 +85,9 @@ class TwinPartSource(InWorld):
     def _seen_by(self, points_mm: np.ndarray) -> int:
         if self._visibility is None:
             cell = self._setup.order.cell
-            camera = check(cell.content.camera.options, TwinCameraConfig, f"{cell.path}: camera")
+            camera = load_class(cell.content.camera, f"{cell.path}: camera", like=Camera)[1]
+            if not isinstance(camera, TwinCameraConfig):
+                raise ConfigError(f"{cell.path}: camera: a part with a defect needs a camera of the twin")
             with camera.tiny_scene(self._setup.scene, self._world.pan_m) as scene:
                 good = self._body("good", (0, 0), (), 1.0)
                 self._visibility = Visibility(self._setup, good, scene, camera.pinhole(self._setup.scene.camera))
