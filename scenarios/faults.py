@@ -1,4 +1,4 @@
-"""Devices that fail when a scenario says so: does every fault end as it must?
+"""Devices that fail when a scenario says so, and what comes of it.
 
 A scenario file lists faults as data: which device, what happens, at which call. `Faults` stands in front of the
 devices of any cell. Where a device can make the fault happen itself, as the emulated camera and scale can, it
@@ -39,27 +39,29 @@ from cell.setup import Cell, Order, Setup, open_cell
 
 _OPEN_M = 0.08
 
-# What is raised in place of the call, and which call that is.
-_ERRORS: dict[tuple[str, str], tuple[str, DeviceError]] = {
-    (device, kind): (method, error(device, doing, problem, remedy))
-    for device, kind, method, error, doing, problem, remedy in (
-        ("camera", "lost", "capture", NotConnected, "grabbing", "it is gone", "look at its cable"),
-        ("camera", "incomplete", "capture", GrabFailed, "grabbing", "the picture is incomplete", "look at the network"),
-        ("camera", "no trigger", "capture", DeviceTimeout, "grabbing", "no picture came", "look at its trigger"),
-        ("scale", "silent", "weigh", DeviceTimeout, "weighing", "it said nothing", "look at its cable"),
-        ("scale", "unstable", "weigh", ScaleUnstable, "weighing", "it did not settle", "look for draught"),
-        ("scale", "overloaded", "weigh", ScaleOverload, "weighing", "it is overloaded", "take the load off"),
-        ("scale", "garbage", "weigh", ProtocolError, "weighing", "it said nonsense", "look at its settings"),
-        ("scale", "wrong baud", "weigh", ProtocolError, "weighing", "it said nonsense", "look at its settings"),
-        ("arm", "reflex", "follow", ReflexStop, "moving", "it stopped itself", "look at the cell and acknowledge"),
-        ("arm", "connection lost", "follow", NotConnected, "moving", "it is gone", "look at its network"),
-        ("arm", "stop pressed", "follow", ReflexStop, "moving", "stop was pressed", "look at the cell and acknowledge"),
-    )
+# Which call fails, and what is raised in its place.
+_RAISED: dict[tuple[str, str], tuple[str, type[DeviceError], str, str, str]] = {
+    ("camera", "lost"): ("capture", NotConnected, "grabbing", "it is gone", "look at its cable"),
+    ("camera", "incomplete"): ("capture", GrabFailed, "grabbing", "the picture is incomplete", "look at the network"),
+    ("camera", "no trigger"): ("capture", DeviceTimeout, "grabbing", "no picture came", "look at its trigger"),
+    ("scale", "silent"): ("weigh", DeviceTimeout, "weighing", "it said nothing", "look at its cable"),
+    ("scale", "unstable"): ("weigh", ScaleUnstable, "weighing", "it did not settle", "look for draught"),
+    ("scale", "overloaded"): ("weigh", ScaleOverload, "weighing", "it is overloaded", "take the load off"),
+    ("scale", "garbage"): ("weigh", ProtocolError, "weighing", "it said nonsense", "look at its settings"),
+    ("scale", "wrong baud"): ("weigh", ProtocolError, "weighing", "it said nonsense", "look at its settings"),
+    ("arm", "reflex"): ("follow", ReflexStop, "moving", "it stopped itself", "look at the cell and acknowledge"),
+    ("arm", "connection lost"): ("follow", NotConnected, "moving", "it is gone", "look at its network"),
+    ("arm", "stop pressed"): ("follow", ReflexStop, "moving", "stop was pressed", "look at the cell and acknowledge"),
 }
-_METHODS = {key: method for key, (method, _) in _ERRORS.items()} | {
+_METHODS = {key: raised[0] for key, raised in _RAISED.items()} | {
     ("gripper", "missed"): "grasp",
     ("gripper", "part lost"): "state",
 }
+
+
+def _error(fault: Fault) -> DeviceError:
+    _, error, doing, problem, remedy = _RAISED[fault.device, fault.kind]
+    return error(fault.device, doing, problem, remedy)
 
 
 class Fault(FileModel):
@@ -146,7 +148,7 @@ class _FaultyDevice:
         if fault.kind == "part lost":
             self._device.release()
             return call()
-        raise _ERRORS[fault.device, fault.kind][1]
+        raise _error(fault)
 
 
 class _FaultyArm(_FaultyDevice):
@@ -169,7 +171,7 @@ class _FaultyArm(_FaultyDevice):
 
     def _fail(self, fault: Fault, call: Callable[[], Any]) -> Any:
         self._device.stop()
-        self._stopped_by = _ERRORS[fault.device, fault.kind][1]
+        self._stopped_by = _error(fault)
         raise self._stopped_by
 
 
@@ -218,8 +220,9 @@ def provoke(order: Order, fault: Fault) -> Outcome:
         return "ok" if whole else "recheck"
 
     def inspect(cell: Cell, cycle: Cycle) -> tuple[tuple[str, ...], Bin]:
-        ticket = cell.source.next()
-        passage, target, _ = cycle.run(ticket, on_frame=lambda view, frame, mask: frames.append(frame), choose_bin=choose)
+        passage, target, _ = cycle.run(
+            cell.source.next(), on_frame=lambda view, frame, mask: frames.append(frame), choose_bin=choose
+        )
         return passage.faults, target
 
     faulty = replace(order, cell=with_faults(order.cell, fault), numbers=range(2))

@@ -23,7 +23,9 @@ def small_twin(width: int) -> Loaded[CellFile]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cell", default="twin", help="the cell that the conformance suite runs on")
+    parser.addoption(
+        "--cell", action="append", help="a cell that the conformance suite runs on; default: all simulated"
+    )
 
 
 @pytest.fixture(scope="session")

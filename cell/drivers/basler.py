@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from cell.setup import Setup
 
 # One is filled while the other is read: a 20 MP colour picture takes 60 MB.
 _BUFFERS = 2
+_POLL_S = 0.001
 
 
 class BaslerConfig(FileModel):
@@ -60,6 +62,7 @@ class BaslerCamera:
         self._config = config
         self._now = setup.now
         self._camera: Any = None
+        self._ready: Any = None
         self._serial = config.serial or ""
         self._exposure_us = config.exposure_us
         self._taken = 0
@@ -90,7 +93,7 @@ class BaslerCamera:
 
     @property
     def instant_camera(self) -> Any:
-        """pylon's own object, for what this driver does not cover; None while the camera is closed."""
+        """The camera as pylon knows it, for what this driver does not cover; None while the camera is closed."""
         return self._camera
 
     def capture(self) -> Frame:
@@ -135,19 +138,26 @@ class BaslerCamera:
             raise self._gone(doing)
         said = ""
         for retries in range(self._config.retries + 1):
-            if camera.CanWaitForFrameTriggerReady():
-                camera.WaitForFrameTriggerReady(timeout_ms, pylon.TimeoutHandling_ThrowException)
+            self._wait_until_ready(doing)
             camera.ExecuteSoftwareTrigger()
             with camera.RetrieveResult(timeout_ms, pylon.TimeoutHandling_ThrowException) as result:
                 if result.GrabSucceeded():
                     return self._pixels(result), retries
-                said = result.GetErrorDescription()
+                said = result.GetErrorDescription().rstrip(". ")
         raise GrabFailed(
             "camera",
             doing,
             f"{said} ({self._config.retries + 1} times)",
             "give a larger packet delay, or a smaller packet size, in the cell file, and look at the network",
         )
+
+    def _wait_until_ready(self, doing: str) -> None:
+        """Wait until a trigger would be obeyed, with a time limit that holds whatever state the camera is in."""
+        deadline = time.monotonic() + self._config.timeout_s
+        while self._ready is not None and not self._ready.GetValue():
+            if time.monotonic() > deadline:
+                raise DeviceTimeout("camera", doing, "it is not ready for a trigger", "look at its trigger settings")
+            time.sleep(_POLL_S)
 
     def _gone(self, doing: str) -> NotConnected:
         return NotConnected("camera", doing, f"camera {self._serial} is gone", "look at its cable and power")
@@ -208,7 +218,7 @@ class BaslerCamera:
         for name in ("ExposureAuto", "GainAuto", "BalanceWhiteAuto"):
             if genicam.IsWritable(nodes.GetNode(name)):
                 _set(nodes, name, "Off")
-        # Older and emulated cameras count exposure under another name.
+        # Older cameras have exposure under another name.
         exposure = next((name for name in ("ExposureTime", "ExposureTimeAbs") if nodes.GetNode(name)), "ExposureTime")
         _set(nodes, exposure, config.exposure_us)
         self._exposure_us = float(nodes.GetNode(exposure).GetValue())
@@ -221,6 +231,11 @@ class BaslerCamera:
                 _set(nodes, name, wanted)
         if config.socket_buffer_kib is not None:
             _set(camera.GetStreamGrabberNodeMap(), "SocketBufferSize", config.socket_buffer_kib)
+        self._ready = nodes.GetNode("AcquisitionStatus")
+        if genicam.IsReadable(self._ready):
+            _set(nodes, "AcquisitionStatusSelector", "FrameTriggerWait")
+        else:
+            self._ready = None
         self._converter = pylon.ImageFormatConverter()
         grey = config.pixel_format.startswith("Mono")
         self._converter.OutputPixelFormat = pylon.PixelType_Mono8 if grey else pylon.PixelType_RGB8packed
@@ -243,5 +258,5 @@ def _set(nodes: Any, name: str, value: float | str) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What pylon said, without where in its own code it did."""
+    """Return what pylon said, without where in its own code it did."""
     return str(error).rsplit(" : ", 1)[0].rstrip(". ")

@@ -69,16 +69,17 @@ class SerialScale:
         command, doing = self._config.dialect.tare, "taring"
         deadline = time.monotonic() + self._config.timeout_s
         if command is None:
-            self._zero_g = self._stable_g(doing, deadline)
+            self._zero_g = self._stable_g(doing)
             return
         try:
             self._connected(doing).write(command.encode("ascii"))
         except (OSError, termios.error) as error:
             raise self._vanished(doing, error) from error
         # The command is answered in many ways, or not at all; that it worked is seen on the reading.
-        while abs(mass_g := self._stable_g(doing, deadline)) > self._config.zero_g:
+        while abs(mass_g := self._stable_g(doing)) > self._config.zero_g:
             if time.monotonic() > deadline:
                 raise ScaleUnstable("scale", doing, f"it still stands at {mass_g} g", "look for draught or touch")
+            time.sleep(_PAUSE_S)
 
     def weigh(self) -> Weighing:
         """Wait for a stable reading and return it.
@@ -93,7 +94,7 @@ class SerialScale:
         NotConnected
             The port is gone.
         """
-        mass_g = self._stable_g("weighing", time.monotonic() + self._config.timeout_s)
+        mass_g = self._stable_g("weighing")
         return Weighing(round(mass_g - self._zero_g, 6), True, self._now())
 
     def record(self, seconds: float) -> bytes:
@@ -108,25 +109,25 @@ class SerialScale:
             raise self._vanished("recording", error) from error
         return bytes(heard)
 
-    def _stable_g(self, doing: str, deadline: float) -> float:
+    def _stable_g(self, doing: str) -> float:
         port = self._connected(doing)
         try:
-            return self._listen(port, doing, deadline)
+            return self._listen(port, doing)
         except (OSError, termios.error) as error:
             raise self._vanished(doing, error) from error
 
-    def _listen(self, port: serial.Serial, doing: str, deadline: float) -> float:
+    def _listen(self, port: serial.Serial, doing: str) -> float:
         """Return the mass of the first stable record."""
         dialect, asking = self._config.dialect, self._config.mode == "request"
         end = dialect.terminator.encode("ascii")
+        deadline = time.monotonic() + self._config.timeout_s
         port.timeout = _ANSWER_S
         port.reset_input_buffer()
         if not asking:
             # This record began before the buffer was emptied.
             port.read_until(end, _LONGEST)
         unstable, garbage, must_ask = False, b"", asking
-        while (left := deadline - time.monotonic()) > 0:
-            port.timeout = min(left, _ANSWER_S)
+        while time.monotonic() < deadline:
             if must_ask:
                 port.write((dialect.request or "").encode("ascii"))
             record = port.read_until(end, _LONGEST)
@@ -146,27 +147,29 @@ class SerialScale:
                     time.sleep(_PAUSE_S)
         waited = f"{self._config.timeout_s:.0f} s"
         if unstable:
-            raise ScaleUnstable(
-                "scale", doing, f"the reading did not settle in {waited}", "look for draught or touch"
-            )
+            raise ScaleUnstable("scale", doing, f"the reading did not settle in {waited}", "look for draught or touch")
         if garbage:
             raise ProtocolError(
                 "scale",
                 doing,
                 f"it said {garbage!r}, which is no {dialect.title}",
-                f"compare its menu with the cell file: dialect, and {self._line.baud_rate} baud",
+                f"compare its menu with the cell file: dialect, and {self.line.baud_rate} baud",
             )
         raise DeviceTimeout(
-            "scale", doing, f"it said nothing in {waited}", "look at power, cable and the mode of its interface"
+            "scale",
+            doing,
+            f"it said nothing in {waited}",
+            "look at power, cable, baud rate and interface mode",
         )
 
     @property
-    def _line(self) -> Line:
+    def line(self) -> Line:
+        """Settings of the line."""
         return self._config.line or self._config.dialect.line
 
     def _connected(self, doing: str) -> serial.Serial:
         if self._port is None:
-            line = self._line
+            line = self.line
             try:
                 self._port = serial.Serial(
                     self._config.port,

@@ -50,7 +50,9 @@ def _sbi(grams: float, condition: Condition) -> bytes:
 
 
 def _sbi_with_id(grams: float, condition: Condition) -> bytes:
-    return b"N     " + _sbi(grams, condition)
+    if condition == "error":
+        return b"Stat     ERR 054    \r\n"
+    return (b"N     " if condition != "overload" else b"Stat  ") + _sbi(grams, condition)
 
 
 def _sics(grams: float, condition: Condition) -> bytes:

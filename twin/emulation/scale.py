@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from cell.config import check
+from cell.drivers.dialect import Line
 from cell.drivers.serial_scale import SerialScale, SerialScaleConfig
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
 from cell.setup import Setup
@@ -40,9 +41,7 @@ class EmulatedScale:
         self._config = config
         self._setup = setup
         self._twin = TwinScale(config, setup)
-        self._far_end = SpeakingScale(
-            LANGUAGES[config.language], continuous=config.driver.get("mode") == "continuous"
-        )
+        self._far_end = SpeakingScale(LANGUAGES[config.language], continuous=config.driver.get("mode") == "continuous")
         self._provoked: str | None = None
 
     def __enter__(self) -> Self:
@@ -74,6 +73,11 @@ class EmulatedScale:
         finally:
             self._provoked = None
             self._far_end.silent, self._far_end.noise, self._far_end.baud_rate = False, None, healthy
+
+    @property
+    def line(self) -> Line:
+        """Settings of the line."""
+        return self._driver.line
 
     def record(self, seconds: float) -> bytes:
         """Return what the driver hears in so many seconds."""

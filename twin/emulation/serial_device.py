@@ -66,7 +66,8 @@ class SpeakingScale:
     Notes
     -----
     `pan` is what lies on it, for others to set. `baud_rate` is the rate it is set to: what reaches a port that is
-    set otherwise is garbled as on a wire. `silent` makes it say nothing, `noise` replaces what it says.
+    set otherwise is garbled as on a wire. `silent` makes it answer nothing, `noise` replaces what it says, and
+    `deaf_to_tare` leaves its zero where it is.
     """
 
     def __init__(self, language: Language, *, continuous: bool = False) -> None:
@@ -76,6 +77,7 @@ class SpeakingScale:
         self.pan = OnPan()
         self.baud_rate = language.line_baud
         self.silent = False
+        self.deaf_to_tare = False
         self.noise: bytes | None = None
 
     def __enter__(self) -> Self:
@@ -109,6 +111,10 @@ class SpeakingScale:
         os.close(self._port)
         os.close(self._line)
 
+    def send(self, words: bytes) -> None:
+        """Put these bytes on the line, unasked."""
+        os.write(self._line, words)
+
     def _serve(self) -> None:
         heard = b""
         while not self._leaving.is_set():
@@ -125,7 +131,7 @@ class SpeakingScale:
                 if heard.startswith(command):
                     heard = heard.removeprefix(command)
                     if command == language.tare:
-                        self._zero_g = self.pan.gross_g
+                        self._zero_g = self._zero_g if self.deaf_to_tare else self.pan.gross_g
                         self._say(language.tared)
                     else:
                         self._say(self._record())
@@ -141,7 +147,7 @@ class SpeakingScale:
 
     def _say(self, words: bytes) -> None:
         if not self.silent and words:
-            os.write(self._line, self._garbled(words if self.noise is None else self.noise, from_port=False))
+            self.send(self._garbled(words if self.noise is None else self.noise, from_port=False))
 
     def _garbled(self, data: bytes, *, from_port: bool) -> bytes:
         port_baud = _RATES[termios.tcgetattr(self._port)[5]]
