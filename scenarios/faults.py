@@ -70,7 +70,7 @@ class Fault(FileModel):
     device: Literal["camera", "scale", "gripper", "arm"]
     kind: str
     call: int = Field(1, ge=1, description="at which call of the method that the kind belongs to")
-    times: int = Field(1, ge=1, description="how often in a row; a camera counts its own retries")
+    times: int = Field(1, ge=1, description="how often within that call; only a driver that tries again can tell")
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -137,7 +137,7 @@ class _FaultyDevice:
                 # It happens to the device itself, as often as it shall, and the driver makes of it what it can.
                 if number == fault.call and all([provoke(fault.kind) for _ in range(fault.times)]):
                     return call()
-            elif fault.call <= number < fault.call + fault.times:
+            elif number == fault.call:
                 return self._fail(fault, call)
         return call()
 

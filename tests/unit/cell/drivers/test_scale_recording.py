@@ -49,5 +49,5 @@ def test_strange_records_are_shown():
 
 @pytest.mark.parametrize("heard", [b"", b"\xff\x00" * 40, b"no mass\r\nhere\r\neither\r\n"])
 def test_recording_without_a_mass_is_refused(heard):
-    with pytest.raises(ProtocolError, match="no mass is in them.*baud rate"):
+    with pytest.raises(ProtocolError, match=r"no mass is in them.*baud rate"):
         propose(heard, Line())

@@ -97,10 +97,12 @@ def test_wrong_baud_rate_is_never_a_mass():
         far_end.pan = OnPan(23.0)
         with pytest.raises(ProtocolError, match="dialect, and 9600 baud"):
             scale.weigh()
-    with scale_of("a-and-d", line={"baud_rate": 9600}) as (scale, _):
-        # The scale does not understand that it is asked.
-        with pytest.raises((DeviceTimeout, ProtocolError), match="baud"):
-            scale.weigh()
+    # The scale does not understand that it is asked.
+    with (
+        scale_of("a-and-d", line={"baud_rate": 9600}) as (scale, _),
+        pytest.raises((DeviceTimeout, ProtocolError), match="baud"),
+    ):
+        scale.weigh()
 
 
 def test_records_may_come_in_pieces():
@@ -155,7 +157,7 @@ def test_load_that_cannot_be_tared_is_an_error():
 
 
 def test_dialect_by_name_is_refused_where_there_is_none():
-    with pytest.raises(ValidationError, match="no file volapuk.*known names:.*kern"):
+    with pytest.raises(ValidationError, match=r"no file volapuk.*known names:.*kern"):
         SerialScaleConfig(port="/dev/null", dialect="volapuk")
 
 
