@@ -63,7 +63,7 @@ class RecordedTicket(PartTicket):
 class RecordedFrame(Frame):
     """A frame that is played back, with what was masked in it: (H, W) bool, or None."""
 
-    mask: NDArray[np.bool_] | None
+    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Recording:
         """Read a picture and its mask back."""
         mask = None if view.mask is None else self._store.read(view.mask) > 0
         image = self._store.read(view.picture)
-        return RecordedFrame(image, view.taken_s, view.exposure_us, view.serial, view.frame, mask)
+        return RecordedFrame(image, view.taken_s, view.exposure_us, view.serial, view.frame, mask=mask)
 
 
 def _recorded(

@@ -155,6 +155,7 @@ class CellFile(FileModel):
     motion: Motion
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
     retention: Retention | None = Field(None, description="which pictures may be removed; without it all stay")
+    faults: ClassEntry | None = Field(None, description="what stands in front of the devices and makes them fail")
 
 
 class GraspPoint(FileModel):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.config import check
-from cell.interfaces import Pose
+from cell.config import check, load_class
+from cell.interfaces import Camera, ConfigError, Pose
 from cell.motion.panda import forward
 from cell.motion.round import grasp_pose, plan_round
 from cell.setup import Order
@@ -119,7 +119,9 @@ def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
     """
     cell, part = order.cell, order.part.content
     scene = cell.content.scene
-    config = check(cell.content.camera.options, TwinCameraConfig, f"{cell.path}: camera")
+    _, config = load_class(cell.content.camera, f"{cell.path}: camera", like=Camera)
+    if not isinstance(config, TwinCameraConfig):
+        raise ConfigError(f"{cell.path}: camera: to know what its views see, it must be a camera of the twin")
     world = check(cell.content.world.options if cell.content.world else {}, WorldConfig, f"{cell.path}: world")
     full = config.pinhole(scene.camera).undistorted()
     camera = full.resized(_WIDTH, _HEIGHT)

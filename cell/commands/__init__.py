@@ -136,6 +136,26 @@ def inspect(
     run_inspect(cell, part, model, count, production, records, seed, cleared_by)
 
 
+@app.command()
+def check(
+    cell: Cell,
+    part: Part = "ring",
+    out: Annotated[Path, typer.Option(help="Folder for report.md and report.json.")] = Path("runs/check"),
+    record_scale: Annotated[
+        Path | None,
+        typer.Option(help="Check nothing; write what the scale sends, and a dialect proposed from it, to this file."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to record the scale.")] = 60.0,
+) -> None:
+    """Try every device of a cell with small and safe actions."""
+    from cell.commands.check import run_check, run_recording
+
+    if record_scale is not None:
+        run_recording(cell, part, record_scale, seconds)
+    else:
+        run_check(cell, part, out)
+
+
 def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
     from cell.commands.console import answering
