@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from cell.interfaces import Pose
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose, plan_round
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
 from cell.setup import Setup
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene
@@ -24,9 +25,8 @@ class Visibility:
     """Depth pictures of a good part in every planned view, to ask which of them see given points."""
 
     def __init__(self, setup: Setup, part: PartBody, scene: TinyScene, camera: Pinhole) -> None:
-        """Plan the round and draw each view once."""
-        home = np.array(setup.order.cell.content.motion.home_rad)
-        planned = plan_round(setup.scene, setup.part, home)
+        """Draw each view of the planned round once."""
+        planned = planned_round(setup.order.cell.content, setup.part)
         self._camera = camera.resized(_WIDTH, _HEIGHT)
         self._views: list[tuple[Pose, NDArray[np.float32]]] = []
         for grasp, stops in zip(setup.part.grasps, planned.views, strict=True):

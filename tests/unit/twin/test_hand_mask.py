@@ -8,7 +8,8 @@ import trimesh
 from cell.config import load_cell, load_part
 from cell.interfaces import Intrinsics
 from cell.motion.panda import forward
-from cell.motion.round import camera_pose, grasp_pose, plan_round
+from cell.motion.round import camera_pose, grasp_pose
+from cell.motion.stored import planned_round
 from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.parts.ring import Ring, RingConfig
@@ -21,7 +22,7 @@ VIEW = p.computeViewMatrix(
     CAMERA.position_m.tolist(), (CAMERA.position_m + CAMERA.rotation[:, 2]).tolist(), (-CAMERA.rotation[:, 1]).tolist()
 )
 PROJECTION = p.computeProjectionMatrixFOV(2 * np.degrees(np.arctan(240 / 1370)), 640 / 480, 0.1, 2.5)
-PLANNED = plan_round(FILE.scene, PART, np.array(FILE.motion.home_rad))
+PLANNED = planned_round(FILE, PART)
 STOPS = [
     pytest.param(stop.q, grasp.width_mm / 1000, id=name)
     for grasp, views in zip(PART.grasps, PLANNED.views, strict=True)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from cell.cycle import Cycle
-from cell.interfaces import GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop, ScaleOverload, ScaleUnstable
-from cell.motion.panda import forward, inverse
+from cell.interfaces import Frame, GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop, ScaleOverload, ScaleUnstable
+from cell.motion.inverse import inverse_near
+from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
 from cell.motion.trajectory import point_to_point
 from cell.setup import open_cell
@@ -30,9 +31,10 @@ def without_pictures(cell):
 
     class Blind:
         intrinsics = cell.camera.intrinsics
+        exposure_us = cell.camera.exposure_us
 
         def capture(self):
-            return None
+            return Frame(np.zeros((1, 1), np.uint8), cell.clock.now(), self.exposure_us, "blind", 0)
 
     return dataclasses.replace(cell, camera=Blind())
 
@@ -193,7 +195,7 @@ def test_running_into_the_table_is_a_reflex_until_acknowledged(order_of):
         prepared(cell)
         here = cell.arm.state().positions_rad
         pose = forward(here)
-        down = inverse(Pose(pose.rotation, np.array([0.35, 0.0, -0.05])), here)
+        down = inverse_near(Pose(pose.rotation, np.array([0.35, 0.0, -0.05])), here)
         assert down is not None
         with pytest.raises(ReflexStop, match="ran into"):
             cell.arm.follow(point_to_point(here, down, goal="below the table"))
@@ -240,11 +242,13 @@ def test_camera_fault_leads_to_recheck_and_the_next_part_is_normal(order_of):
         class Flaky:
             calls = 0
             intrinsics = cell.camera.intrinsics
+            exposure_us = cell.camera.exposure_us
 
             def capture(self):
                 self.calls += 1
                 if self.calls == 3:
                     raise GrabFailed("camera", "grabbing", "incomplete buffer", "check the cable")
+                return Frame(np.zeros((1, 1), np.uint8), 0.0, self.exposure_us, "flaky", self.calls)
 
         flaky = dataclasses.replace(cell, camera=Flaky())
         cycle = prepared(flaky)
