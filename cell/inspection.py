@@ -22,6 +22,7 @@ from cell.records import Records
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
+from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
 from detection.decisions import reaches
@@ -127,7 +128,8 @@ def _inspect_part(
             yield inspected
         raise
     assert inspected is not None
-    inspected = replace(inspected, cycle_s=cycle_s)
+    steps = (*cycle.steps, *scoring_steps(cycle.steps, scoring.seconds))
+    inspected = replace(inspected, cycle_s=cycle_s, steps=steps)
     book.finish(row, inspected)
     yield inspected
 

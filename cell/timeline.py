@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -72,3 +72,28 @@ def robot_time(steps: Sequence[Step]) -> float | None:
     start, end = handling[0].start_s, handling[-1].end_s
     aside = sum(step.end_s - step.start_s for step in steps if step.kind in ("weighing", "waiting"))
     return end - start - aside
+
+
+def scoring_steps(steps: Sequence[Step], seconds: Mapping[str, float]) -> tuple[Step, ...]:
+    """Lay the scoring of pictures beside the motion.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Of a cycle, its pictures among them.
+    seconds : mapping of str to float
+        How long each picture was worked on, by view, in the order in which they were handed over.
+
+    Notes
+    -----
+    One process takes the pictures in turn: each begins when it was delivered or when the one before it is done.
+    In a twin the cell's time is simulated and computing is measured, so this is where it would lie on a real line.
+    """
+    delivered = {step.name: step.end_s for step in steps if step.kind in ("capture", "transfer")}
+    laid = []
+    free = 0.0
+    for view, took in seconds.items():
+        start = max(free, delivered[view])
+        free = start + took
+        laid.append(Step("scoring", view, start, free))
+    return tuple(laid)

@@ -12,8 +12,8 @@ from typing import Any, Self
 import numpy as np
 import pybullet as p
 import pybullet_data
-import trimesh
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from cell.interfaces import Pose
@@ -206,9 +206,8 @@ def hulls_as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
     """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
     lines, first = [], 1
     for index, corners in enumerate(hulls):
-        hull = trimesh.convex.convex_hull(corners)
         lines.append(f"o hull{index}")
-        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hull.vertices]
-        lines += [f"f {a} {b} {c}" for a, b, c in hull.faces + first]
-        first += len(hull.vertices)
+        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in corners]
+        lines += [f"f {a} {b} {c}" for a, b, c in ConvexHull(corners).simplices + first]
+        first += len(corners)
     return "\n".join(lines) + "\n"

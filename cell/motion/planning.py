@@ -331,7 +331,7 @@ class RoundPlanner:
 
     def _assemble(self, chosen: Sequence[int], views: Sequence[Sequence[str]], bins: Sequence[str]) -> Round:
         graph = self._graph
-        first, second = self._part.grasps
+        beside = beside_scale(self._part.grasps[1])
         legs: dict[tuple[str, str], JointTrajectory] = {}
         in_round, in_bins = chosen[: -len(bins)], chosen[-len(bins) :]
         ways = list(zip([0, *in_round], in_round, strict=False))
@@ -342,7 +342,6 @@ class RoundPlanner:
             load = graph.loads[leaving.name, arriving.name]
             if leaving.name == SCALE:
                 # The hand waits above the part while it is weighed.
-                beside = beside_scale(second)
                 legs[SCALE, beside] = self._time(SCALE, beside, [leaving.lift[:-1], way], load)
                 legs[beside, arriving.name] = self._time(beside, arriving.name, [arriving.lift[::-1]], load)
             else:
@@ -406,7 +405,7 @@ class RoundPlanner:
             raise MotionRejected(
                 "gripper",
                 "planning how fast a held part is moved",
-                f"{force_n} N hold no {self._part.mass.nominal_g} g with a friction of {self._file.motion.pad_friction}",
+                f"{force_n} N hold no {self._part.mass.nominal_g} g at a friction of {self._file.motion.pad_friction}",
                 "raise force_n in the part file, within what the part bears",
             )
         return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, spare))

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from cell.config import load_class
 from cell.interfaces import ConfigError, JointTrajectory
 from cell.motion import panda
-from cell.motion.collision import CollisionModel
-from cell.motion.planning import RoundPlanner
 from cell.motion.round import Round, Stop
 from cell.schema import CellFile, PartFile
+
+if TYPE_CHECKING:
+    from cell.motion.planning import RoundPlanner
 
 # Raised whenever the same files would be planned differently.
 _PLANNER_VERSION = 1
@@ -61,9 +64,8 @@ def planned_round(file: CellFile, part: PartFile) -> Round:
     found = _read(path)
     if found is not None:
         return found
-    obstacles = [*file.scene.boxes, *file.motion.keep_out]
-    with CollisionModel(obstacles, hulls_m, clearance_m=file.motion.distance_m) as model:
-        planned = RoundPlanner(file, part, model).plan()
+    with _planner(file, part, hulls_m) as planner:
+        planned = planner.plan()
     _write(path, planned)
     return planned
 
@@ -76,9 +78,19 @@ def way_home(file: CellFile, part: PartFile, here: NDArray[np.float64], opening_
     MotionRejected
         Something is in the way.
     """
+    with _planner(file, part, _hulls_m(part)) as planner:
+        return planner.way_home(here, opening_m)
+
+
+@contextmanager
+def _planner(file: CellFile, part: PartFile, hulls_m: list[NDArray[np.float64]]) -> Iterator[RoundPlanner]:
+    # Only who plans pays for loading the planner's libraries.
+    from cell.motion.collision import CollisionModel
+    from cell.motion.planning import RoundPlanner
+
     obstacles = [*file.scene.boxes, *file.motion.keep_out]
-    with CollisionModel(obstacles, _hulls_m(part), clearance_m=file.motion.distance_m) as model:
-        return RoundPlanner(file, part, model).way_home(here, opening_m)
+    with CollisionModel(obstacles, hulls_m, clearance_m=file.motion.distance_m) as model:
+        yield RoundPlanner(file, part, model)
 
 
 def _folder() -> Path:

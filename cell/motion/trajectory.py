@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import toppra
 from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
-from toppra.algorithm import TOPPRA
-from toppra.constraint import JointAccelerationConstraint, JointVelocityConstraintVarying
 
 from cell.interfaces import JointTrajectory, MotionRejected
 from cell.motion.panda import A_MAX, J_MAX, Q_MAX, Q_MIN, TOOL_A_MAX, TOOL_V_MAX, V_MAX, forward_all, jacobian
@@ -27,8 +24,6 @@ _REST_RAD = 1e-4
 _ROUNDING = 1e-3
 _TRIES = 20
 _REMEDY = "change the pose in the part or cell file"
-
-toppra.setup_logging("ERROR")
 
 
 @dataclass(frozen=True)
@@ -83,10 +78,9 @@ def time_path(
     length, places = _rounded(waypoints)
     if length < _REST_RAD:
         return JointTrajectory(goal, np.array([0.0, SAMPLE_S]), waypoints[[0, -1]], np.zeros((2, waypoints.shape[1])))
-    path = toppra.SplineInterpolator(np.linspace(0.0, length, len(places)), places)
     pace = 1.0
     for _ in range(_TRIES):
-        trajectory = _timed(path, goal, pace, tool)
+        trajectory = _timed(length, places, goal, pace, tool)
         over = _tool_excess(trajectory, tool)
         if over <= 1 and violation(trajectory) is None:
             return stretched(trajectory, speed)
@@ -197,8 +191,15 @@ def _rounded(waypoints: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]
     return length, places
 
 
-def _timed(path: toppra.SplineInterpolator, goal: str, pace: float, tool: ToolLimits) -> JointTrajectory:
-    """Time a path at a share of the limits and ramp its accelerations."""
+def _timed(length: float, places: NDArray[np.float64], goal: str, pace: float, tool: ToolLimits) -> JointTrajectory:
+    """Time a path of evenly spaced places (K, 7) at a share of the limits and ramp its accelerations."""
+    # Loading it takes a second and brings matplotlib along; who has the round on disk needs neither.
+    import toppra
+    from toppra.algorithm import TOPPRA
+    from toppra.constraint import JointAccelerationConstraint, JointVelocityConstraintVarying
+
+    toppra.setup_logging("ERROR")
+    path = toppra.SplineInterpolator(np.linspace(0.0, length, len(places)), places)
     room = _ROOM * pace
 
     def velocities(place: float) -> NDArray[np.float64]:
@@ -210,17 +211,17 @@ def _timed(path: toppra.SplineInterpolator, goal: str, pace: float, tool: ToolLi
         return np.stack([-limit, limit], axis=1)
 
     accelerations = A_MAX[:, np.newaxis] * np.array([-1.0, 1.0]) * room**2
-    grid = np.linspace(0.0, path.path_interval[1], max(30, len(path.waypoints[0]) + 1))
+    grid = np.linspace(0.0, length, max(30, len(places) + 1))
     limits = [JointVelocityConstraintVarying(velocities), JointAccelerationConstraint(accelerations)]
     timed = TOPPRA(limits, path, gridpoints=grid, parametrizer="ParametrizeConstAccel").compute_trajectory()
     if timed is None:
         raise MotionRejected("arm", f"timing the way to {goal}", "toppra finds no timing of the path", _REMEDY)
     count = int(np.ceil(timed.duration / SAMPLE_S)) + 1
     inside = np.minimum(np.arange(count) * SAMPLE_S, timed.duration)
-    places = np.concatenate([timed(inside), *[timed(timed.duration)[np.newaxis]] * (_JERK_SAMPLES - 1)])
+    sampled = np.concatenate([timed(inside), *[timed(timed.duration)[np.newaxis]] * (_JERK_SAMPLES - 1)])
     rates = np.concatenate([timed(inside, 1), np.zeros((_JERK_SAMPLES - 1, places.shape[1]))])
     rates[count - 1] = 0.0
-    positions = _mean(places)
+    positions = _mean(sampled)
     positions[[0, -1]] = places[[0, -1]]
     return JointTrajectory(goal, np.arange(len(positions)) * SAMPLE_S, positions, _mean(rates))
 
