@@ -45,7 +45,8 @@ def inverse(goal: Pose, q7: NDArray[np.float64], *, margin_rad: float = _MARGIN_
     tools = forward_all(found)
     away = np.abs(tools[:, :3, 3] - goal.position_m).max(axis=1)
     turned = np.abs(tools[:, :3, :3] - goal.rotation).max(axis=(1, 2))
-    return found[(away < _REACHED) & (turned < _REACHED)]
+    exact: NDArray[np.float64] = found[(away < _REACHED) & (turned < _REACHED)]
+    return exact
 
 
 def inverse_near(goal: Pose, near: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -58,7 +59,8 @@ def inverse_near(goal: Pose, near: NDArray[np.float64]) -> NDArray[np.float64] |
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    units: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return units
 
 
 def _solve(goal: Pose, q7: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,8 +45,9 @@ def move_time(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[n
     """
     way = np.abs(end - start)
     ramp = V_MAX**2 / A_MAX
-    seconds: NDArray[np.float64] = np.where(way <= ramp, 2 * np.sqrt(way / A_MAX), way / V_MAX + V_MAX / A_MAX)
-    return seconds.max(axis=-1)
+    each = np.where(way <= ramp, 2 * np.sqrt(way / A_MAX), way / V_MAX + V_MAX / A_MAX)
+    slowest: NDArray[np.float64] = each.max(axis=-1)
+    return slowest
 
 
 def planned_path(

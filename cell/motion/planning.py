@@ -108,6 +108,7 @@ class RoundPlanner:
         scene, graph = self._file.scene, self._graph
         home = np.array(self._file.motion.home_rad)
         self._look()
+        self._tool(self._held(first))
         empty = Load(OPENING_MAX_M)
         contact = self._model.contact(home, empty)
         if contact is not None:
@@ -136,8 +137,8 @@ class RoundPlanner:
             self._connect(on_scale(second), name, self._held(second))
         self._connect_all(views[1], self._held(second))
         for name, place in bins.items():
-            for view in views[1]:
-                self._connect(view, name, self._held(second))
+            for shown in views[1]:
+                self._connect(shown, name, self._held(second))
             self._connect(name, HOME, replace(empty, lying=place_pose(place)))
         self._weigh()
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -161,7 +162,7 @@ def _read(path: Path) -> Round | None:
                 )
                 for index, (start, end) in enumerate(stored["legs"].tolist())
             }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     shown = [{stop.name: stop for stop in part} for part in (stops[1 : 1 + count], stops[1 + count :])]
     return Round(stops[0], (shown[0], shown[1]), legs)

@@ -91,7 +91,7 @@ def time_path(
 def _joined(goal: str, pieces: Sequence[JointTrajectory]) -> JointTrajectory:
     positions = np.concatenate([pieces[0].positions_rad, *[piece.positions_rad[1:] for piece in pieces[1:]]])
     velocities = np.concatenate([pieces[0].velocities_rad_s, *[piece.velocities_rad_s[1:] for piece in pieces[1:]]])
-    return JointTrajectory(goal, np.arange(len(positions)) * SAMPLE_S, positions, velocities)
+    return JointTrajectory(goal, _sample_times(len(positions)), positions, velocities)
 
 
 def point_to_point(
@@ -101,13 +101,17 @@ def point_to_point(
     return time_path(np.stack([start, end]), goal=goal, speed=speed)
 
 
+def _sample_times(count: int) -> NDArray[np.float64]:
+    return np.arange(count, dtype=np.float64) * SAMPLE_S
+
+
 def stretched(trajectory: JointTrajectory, speed: float) -> JointTrajectory:
     """Return the same motion at a share of its speed in (0, 1], sampled each millisecond."""
     if speed == 1.0:
         return trajectory
     times = trajectory.times_s / speed
     curve = CubicHermiteSpline(times, trajectory.positions_rad, trajectory.velocities_rad_s * speed)
-    sampled = np.arange(int(np.ceil(times[-1] / SAMPLE_S - 1e-9)) + 1) * SAMPLE_S
+    sampled = _sample_times(int(np.ceil(times[-1] / SAMPLE_S - 1e-9)) + 1)
     inside = np.minimum(sampled, times[-1])
     velocities = curve.derivative()(inside)
     velocities[-1] = 0.0
@@ -205,7 +209,7 @@ def _timed(length: float, places: NDArray[np.float64], goal: str, pace: float, t
     def velocities(place: float) -> NDArray[np.float64]:
         """Limit the joints' velocities, and through them the tool's."""
         tangent = path(place, 1)
-        tool_m = np.linalg.norm(jacobian(path(place))[:3] @ tangent)
+        tool_m = float(np.linalg.norm(jacobian(path(place))[:3] @ tangent))
         fastest = min(float((V_MAX / np.maximum(np.abs(tangent), 1e-9)).min()), tool.velocity_m_s / max(tool_m, 1e-9))
         limit = np.maximum(np.abs(tangent) * fastest, 1e-6) * room
         return np.stack([-limit, limit], axis=1)
@@ -223,7 +227,7 @@ def _timed(length: float, places: NDArray[np.float64], goal: str, pace: float, t
     rates[count - 1] = 0.0
     positions = _mean(sampled)
     positions[[0, -1]] = places[[0, -1]]
-    return JointTrajectory(goal, np.arange(len(positions)) * SAMPLE_S, positions, _mean(rates))
+    return JointTrajectory(goal, _sample_times(len(positions)), positions, _mean(rates))
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

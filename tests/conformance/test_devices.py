@@ -29,6 +29,7 @@ def test_arm_reaches_the_end_of_a_trajectory(ready):
     before = cell.clock.now()
     trajectory = point_to_point(here, there, goal="a little aside")
     cell.arm.follow(trajectory)
+    cell.clock.sleep(0.5)  # an arm comes to rest after its command does
     state = cell.arm.state()
     np.testing.assert_allclose(state.positions_rad, there, atol=1e-3)
     assert state.fault is None
