@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cell.interfaces import JointTrajectory, MotionRejected, Pose
 from cell.motion.collision import CollisionModel, Contact, Load
 from cell.motion.inverse import inverse, inverse_near
+from cell.motion.legs import LegTimer
 from cell.motion.order import shortest_round
-from cell.motion.panda import OPENING_MAX_M, TOOL_A_MAX, forward
+from cell.motion.panda import OPENING_MAX_M
 from cell.motion.paths import move_time, planned_path, straight_contact
 from cell.motion.round import (
     FEEDER,
@@ -29,20 +30,15 @@ from cell.motion.round import (
     place_pose,
     view_pose,
 )
-from cell.motion.trajectory import ToolLimits, time_path
 from cell.schema import CellFile, GraspPoint, PartFile, Place
 
 # The redundant joint is tried in steps of so much.
 _Q7_RAD = np.arange(-2.85, 2.86, 0.1)
 _LIFT_STEPS = 5
 _LIFT_JUMP_RAD = 0.35
-_LIFT_ASIDE_M = 0.01
 # Paths keep this much more distance than is asked for: rounding their corners takes some of it.
 _SPARE_M = 0.003
 _DETOURS = 6
-_SAMPLES_CHECKED = 5
-_GRAVITY_M_S2 = 9.81
-_GRIP_SAFETY = 2.0
 _REMEDY = "nothing has moved; change the pose or the scene in the cell or part file"
 
 
@@ -94,6 +90,7 @@ class RoundPlanner:
         self._part = part
         self._model = model
         self._graph = _Graph()
+        self._legs = LegTimer(file, part, model)
         self._distance_m = file.motion.distance_m
 
     def plan(self) -> Round:
@@ -108,7 +105,7 @@ class RoundPlanner:
         scene, graph = self._file.scene, self._graph
         home = np.array(self._file.motion.home_rad)
         self._look()
-        self._tool(self._held(first))
+        self._legs.tool(self._held(first))
         empty = Load(OPENING_MAX_M)
         contact = self._model.contact(home, empty)
         if contact is not None:
@@ -165,7 +162,7 @@ class RoundPlanner:
             path = planned_path(here, home, check, seed=0)
         if path is None:
             raise MotionRejected("arm", f"planning the way to {HOME}", str(contact), "lead the arm home by hand")
-        return self._time("where it stands", HOME, [path], load)
+        return self._legs.time("where it stands", HOME, [path], load)
 
     def _held(self, grasp: GraspPoint) -> Load:
         return Load(grasp.width_mm / 1000, held=grasp_pose(grasp).inverse())
@@ -343,70 +340,12 @@ class RoundPlanner:
             load = graph.loads[leaving.name, arriving.name]
             if leaving.name == SCALE:
                 # The hand waits above the part while it is weighed.
-                legs[SCALE, beside] = self._time(SCALE, beside, [leaving.lift[:-1], way], load)
-                legs[beside, arriving.name] = self._time(beside, arriving.name, [arriving.lift[::-1]], load)
+                legs[SCALE, beside] = self._legs.time(SCALE, beside, [leaving.lift[:-1], way], load)
+                legs[beside, arriving.name] = self._legs.time(beside, arriving.name, [arriving.lift[::-1]], load)
             else:
-                legs[leaving.name, arriving.name] = self._time(
+                legs[leaving.name, arriving.name] = self._legs.time(
                     leaving.name, arriving.name, [leaving.lift[:-1], way, arriving.lift[-2::-1]], load
                 )
         stops = {graph.nodes[index].name: graph.nodes[index].q for index in in_round}
         shown = [{name: Stop(name, q) for name, q in stops.items() if name in names} for names in views]
         return Round(Stop(HOME, graph.nodes[0].q), (shown[0], shown[1]), legs)
-
-    def _time(self, start: str, end: str, pieces: Sequence[NDArray[np.float64]], load: Load) -> JointTrajectory:
-        """Time a leg and check every few milliseconds of it again; without rounded corners where these touch."""
-        waypoints = np.concatenate([piece for piece in pieces if len(piece)])
-        tool = self._tool(load)
-        trajectory = time_path(waypoints, goal=end, tool=tool)
-        contact = self._recheck(trajectory, load)
-        if contact is not None:
-            trajectory = time_path(waypoints, goal=end, tool=tool, rounded=False)
-            contact = self._recheck(trajectory, load)
-        if contact is not None:
-            raise MotionRejected("arm", f"planning the way from {start} to {end}", str(contact), _REMEDY)
-        return trajectory
-
-    def _recheck(self, trajectory: JointTrajectory, load: Load) -> Contact | None:
-        places = trajectory.positions_rad
-        samples = np.unique(np.append(np.arange(0, len(places), _SAMPLES_CHECKED), len(places) - 1))
-        ends = [forward(places[0]).position_m, forward(places[-1]).position_m]
-        for q in places[samples]:
-            contact = self._model.contact(q, load)
-            if contact is None:
-                continue
-            # Straight above a place, and only there, hand and part may come near to what carries the part.
-            tool = forward(q).position_m
-            for end in ends:
-                if np.abs(tool[:2] - end[:2]).max() < _LIFT_ASIDE_M and tool[2] < end[2] + self._file.scene.clearance_m:
-                    contact = contact and self._model.contact(q, self._above(load, end))
-            if contact is not None:
-                return contact
-        return None
-
-    def _above(self, load: Load, end_m: NDArray[np.float64]) -> Load:
-        """Return a load with the support of the place that the tool centre point is at."""
-        scene = self._file.scene
-        places = (scene.feeder, scene.scale, scene.bins.ok, scene.bins.reject, scene.bins.recheck)
-        support: frozenset[str] = frozenset()
-        for place in places:
-            lying = place_pose(place)
-            for grasp in self._part.grasps:
-                if np.abs((lying @ grasp_pose(grasp)).position_m - end_m).max() < 1e-3:
-                    support |= self._model.support(lying)
-        return replace(load, support=support)
-
-    def _tool(self, load: Load) -> ToolLimits:
-        """Return the limits at which friction between the fingers still holds the part, with a safety of two."""
-        if load.held is None:
-            return ToolLimits()
-        force_n = min(grasp.force_n for grasp in self._part.grasps)
-        friction_n = 2 * self._file.motion.pad_friction * force_n / _GRIP_SAFETY
-        spare = friction_n / (self._part.mass.nominal_g / 1000) - _GRAVITY_M_S2
-        if spare <= 0:
-            raise MotionRejected(
-                "gripper",
-                "planning how fast a held part is moved",
-                f"{force_n} N hold no {self._part.mass.nominal_g} g at a friction of {self._file.motion.pad_friction}",
-                "raise force_n in the part file, within what the part bears",
-            )
-        return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, spare))
