@@ -4,11 +4,13 @@ import pytest
 
 from cell.config import load_cell, load_part, load_production
 from cell.cycle import Cycle
+from cell.gantt import seconds_by_kind
 from cell.interfaces import Intrinsics
 from cell.motion.round import camera_pose
 from cell.motion.stored import planned_round
 from cell.setup import Order, open_cell
 from cell.silhouette import hand_mask
+from cell.timeline import robot_time
 
 
 def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
@@ -26,6 +28,8 @@ def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
 
         cycle_s = benchmark.pedantic(one_part, rounds=4, iterations=1)
         benchmark.extra_info["cell_time_s"] = round(cycle_s, 2)
+        benchmark.extra_info["robot_s"] = robot_time(cycle.steps)
+        benchmark.extra_info |= seconds_by_kind(cycle.steps)
 
 
 def test_a_picture_is_taken(benchmark, request: pytest.FixtureRequest) -> None:
