@@ -27,7 +27,7 @@ def gantt(steps: Sequence[Step]) -> Figure:
     axes = figure.subplots()
     for row, (kind, colour) in enumerate(_COLOURS.items()):
         bars = [(step.start_s, step.end_s - step.start_s) for step in steps if step.kind == kind]
-        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=colour)
+        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=colour, edgecolors=colour, linewidth=0.8)
     axes.set_yticks(range(len(_COLOURS)), [f"{kind} {seconds_by_kind(steps)[kind]:.2f} s" for kind in _COLOURS])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
