@@ -18,6 +18,7 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from cell.interfaces import N_JOINTS, ConfigError, Pose
+from cell.motion.collision import hulls_as_obj
 from cell.motion.round import place_pose
 from cell.schema import FileModel
 from cell.setup import Setup
@@ -199,7 +200,7 @@ class World:
     def _load_part(self, part: PartBody, pose: Pose) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hulls.obj"
-            path.write_text(_hulls_as_obj(part.hulls), encoding="ascii")
+            path.write_text(hulls_as_obj(part.hulls), encoding="ascii")
             shape = p.createCollisionShape(
                 p.GEOM_MESH, fileName=str(path), meshScale=[0.001] * 3, physicsClientId=self._client
             )
@@ -367,18 +368,6 @@ def world_of(setup: Setup) -> World:
             f"{setup.order.cell.path}: world: must be class twin.world:World, which the simulated devices share"
         )
     return setup.world
-
-
-def _hulls_as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
-    """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
-    lines, first = [], 1
-    for index, corners in enumerate(hulls):
-        hull = trimesh.convex.convex_hull(corners)
-        lines.append(f"o hull{index}")
-        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hull.vertices]
-        lines += [f"f {a} {b} {c}" for a, b, c in hull.faces + first]
-        first += len(hull.vertices)
-    return "\n".join(lines) + "\n"
 
 
 class TwinClockConfig(FileModel):

@@ -19,7 +19,7 @@ Check = Callable[[NDArray[np.float64]], Contact | None]
 # less than 1 cm, and the timed trajectory is checked again in steps of a few milliseconds.
 _CHECK_RAD = 0.05
 _RANGE_RAD = 0.8
-_STEPS = 4000
+_STEPS = 2000
 _MARGIN_RAD = 0.01
 
 

@@ -15,7 +15,7 @@ from cell.motion.inverse import inverse, inverse_near
 from cell.motion.legs import LegTimer
 from cell.motion.order import shortest_round
 from cell.motion.panda import OPENING_MAX_M
-from cell.motion.paths import move_time, planned_path, straight_contact
+from cell.motion.paths import Check, move_time, planned_path, straight_contact
 from cell.motion.round import (
     FEEDER,
     HOME,
@@ -38,7 +38,10 @@ _LIFT_STEPS = 5
 _LIFT_JUMP_RAD = 0.35
 # Paths keep this much more distance than is asked for: rounding their corners takes some of it.
 _SPARE_M = 0.003
-_DETOURS = 6
+# Straight ways between two poses that are found blocked before one is planned around what is in the way, and
+# configurations between which that is tried.
+_STRAIGHT_TRIED = 8
+_DETOURS = 2
 _REMEDY = "nothing has moved; change the pose or the scene in the cell or part file"
 
 
@@ -64,10 +67,12 @@ class _Graph:
 
     nodes: list[_Node] = field(default_factory=list)
     cost_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    least_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    """What straight ways would cost, free or not."""
     loads: dict[tuple[str, str], Load] = field(default_factory=dict)
     paths: dict[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict)
     blocked: dict[tuple[str, str], Contact] = field(default_factory=dict)
-    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tried: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def named(self, name: str) -> NDArray[np.intp]:
         """Return the indices of all nodes of a pose."""
@@ -271,12 +276,14 @@ class RoundPlanner:
             rows, columns = graph.named(start), graph.named(end)
             way = move_time(free[rows, np.newaxis], free[np.newaxis, columns])
             graph.cost_s[np.ix_(rows, columns)] = way + lift[rows, np.newaxis] + lift[np.newaxis, columns]
+        graph.least_s = graph.cost_s.copy()
 
     def _choose(self, views: Sequence[Sequence[str]], bins: Sequence[str]) -> list[int]:
         """Return the nodes of the shortest round whose every way is free, then one for each bin.
 
         Ways are looked at only when a shortest round uses them. A straight move takes the least time there can be,
-        so once a round needs no way that was not looked at, no other round is shorter.
+        so once a round needs no way that was not looked at, no other round is shorter. Where several straight ways
+        between two poses are blocked, one planned way around stands for all that were not looked at.
         """
         graph = self._graph
         first, second = ([graph.named(name) for name in names] for names in views)
@@ -302,30 +309,43 @@ class RoundPlanner:
                 self._look_at(*way)
 
     def _look_at(self, start: int, end: int) -> None:
-        """Find the free path of a way and put right what it costs."""
+        """Find out whether a way is free, and put right what it costs."""
         graph = self._graph
-        leaving, arriving = graph.nodes[start], graph.nodes[end]
-        names = leaving.name, arriving.name
-        load = graph.loads[names]
+        names = graph.nodes[start].name, graph.nodes[end].name
+        contact = straight_contact(graph.nodes[start].free, graph.nodes[end].free, self._check(names))
+        if contact is None:
+            graph.paths[start, end] = np.stack([graph.nodes[start].free, graph.nodes[end].free])
+            return
+        graph.cost_s[start, end] = np.inf
+        graph.blocked.setdefault(names, contact)
+        graph.tried[names] += 1
+        if graph.tried[names] == _STRAIGHT_TRIED:
+            self._lead_around(names)
+
+    def _lead_around(self, names: tuple[str, str]) -> None:
+        """Plan a way around what stands between two poses, instead of trying their other configurations."""
+        graph = self._graph
+        pairs = [(int(start), int(end)) for start in graph.named(names[0]) for end in graph.named(names[1])]
+        for pair in pairs:
+            if pair not in graph.paths:
+                graph.cost_s[pair] = np.inf
+        for start, end in sorted(pairs, key=lambda pair: graph.least_s[pair])[:_DETOURS]:
+            leaving, arriving = graph.nodes[start].free, graph.nodes[end].free
+            seed = start * len(graph.nodes) + end
+            path = planned_path(leaving, arriving, self._check(names), seed=seed)
+            if path is not None:
+                graph.paths[start, end] = path
+                extra = move_time(path[:-1], path[1:]).sum() - move_time(path[0], path[-1])
+                graph.cost_s[start, end] = graph.least_s[start, end] + max(0.0, float(extra))
+                return
+
+    def _check(self, names: tuple[str, str]) -> Check:
+        load = self._graph.loads[names]
 
         def check(q: NDArray[np.float64]) -> Contact | None:
             return self._model.contact(q, load, clearance_m=self._distance_m + _SPARE_M)
 
-        contact = straight_contact(leaving.free, arriving.free, check)
-        if contact is None:
-            graph.paths[start, end] = np.stack([leaving.free, arriving.free])
-            return
-        graph.blocked[names] = contact
-        path = None
-        if graph.failed[names] < _DETOURS:
-            path = planned_path(leaving.free, arriving.free, check, seed=start * len(graph.nodes) + end)
-        if path is None:
-            graph.failed[names] += 1
-            graph.cost_s[start, end] = np.inf
-        else:
-            graph.paths[start, end] = path
-            extra = move_time(path[:-1], path[1:]).sum() - move_time(path[0], path[-1])
-            graph.cost_s[start, end] += max(0.0, float(extra))
+        return check
 
     def _assemble(self, chosen: Sequence[int], views: Sequence[Sequence[str]], bins: Sequence[str]) -> Round:
         graph = self._graph
