@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
+from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
 from detection.decisions import reaches
@@ -45,6 +46,11 @@ Clear = Callable[[Sequence[Interrupted]], str]
 
 class Scoring(Protocol):
     """Scores pictures beside the motion; see `ScoringProcess`."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """How long each picture of the last collection took, by view."""
+        ...
 
     def submit(self, view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> None:
         """Hand a picture over."""
@@ -192,7 +198,8 @@ def inspect_part(
         yield inspected
         raise
     assert inspected is not None
-    inspected = replace(inspected, cycle_s=cycle_s)
+    steps = (*cycle.steps, *scoring_steps(cycle.steps, scoring.seconds))
+    inspected = replace(inspected, cycle_s=cycle_s, steps=steps)
     book.end(inspected, bin=target)
     yield inspected
 

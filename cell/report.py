@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cell.gantt import cycle_figures, gantt
 from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from detection.decisions import part_statistic
@@ -109,6 +110,7 @@ def summary(run: Run, *, seconds: float) -> dict[str, Any]:
                 "images": len(part.frames),
                 "mass_g": part.weighing.mass_g if part.weighing else None,
                 "cycle_s": part.cycle_s,
+                "cycle": cycle_figures(part.steps) if part.steps else None,
                 "scores": dict(part.scores),
             }
             for part, truth in zip(run.parts, run.truths, strict=True)
@@ -163,6 +165,7 @@ def write_report(path: Path, run: Run, *, mass: MassLimits, settings: Sequence[t
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rates=_figure(_draw_rates(run)),
         masses=_figure(_draw_masses(run, mass)),
+        gantt=next((_figure(gantt(part.steps)) for part in run.parts if part.steps), None),
     )
     half = path.with_suffix(".part")
     half.write_text(text, encoding="utf-8")

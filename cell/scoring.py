@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -40,9 +41,12 @@ def _load(model: Path, threads: int) -> None:
     _inspector = Inspector.load(model, verify=True)
 
 
-def _score(view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ViewScore:
+def _score(view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> tuple[ViewScore, float]:
+    """Return the score and the seconds that it took."""
     assert _inspector is not None
-    return _inspector.score_view(view, image, mask=mask)
+    start = perf_counter()
+    score = _inspector.score_view(view, image, mask=mask)
+    return score, perf_counter() - start
 
 
 class ScoringProcess:
@@ -55,6 +59,11 @@ class ScoringProcess:
     threads : int
         How many threads the network may use.
 
+    Attributes
+    ----------
+    seconds : dict of str to float
+        How long each picture of the last `collect` was worked on, by view.
+
     Notes
     -----
     At most four pictures wait: a faster camera waits for the scorer, no picture is dropped. A picture that cannot
@@ -64,7 +73,8 @@ class ScoringProcess:
     def __init__(self, model: Path, *, threads: int) -> None:
         self._model = model
         self._threads = threads
-        self._scores: dict[str, Future[ViewScore]] = {}
+        self._scores: dict[str, Future[tuple[ViewScore, float]]] = {}
+        self.seconds: dict[str, float] = {}
         self._problems: list[str] = []
         self._ended = False
 
@@ -108,10 +118,11 @@ class ScoringProcess:
             Why others could not.
         """
         futures, self._scores = self._scores, {}
+        self.seconds = {}
         scores = {}
         for view, future in futures.items():
             try:
-                scores[view] = future.result()
+                scores[view], self.seconds[view] = future.result()
             except BrokenProcessPool:
                 self._note_end(view)
             except DetectionError as error:

@@ -127,10 +127,11 @@ class Devices:
 
 @dataclass(frozen=True)
 class Cell:
-    """A connected cell."""
+    """A connected cell; the part file's own files are relative to `folder`."""
 
     file: CellFile
     part: PartFile
+    folder: Path
     clock: Clock
     arm: Arm
     gripper: Gripper
@@ -145,4 +146,4 @@ def open_cell(order: Order) -> Iterator[Cell]:
     with Devices(order) as devices:
         connected = {name: devices.connect(name) for name in DEVICES}
         del connected["world"]
-        yield Cell(file=order.cell.content, part=order.part.content, **connected)
+        yield Cell(order.cell.content, order.part.content, order.part.path.parent, **connected)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cell.config import check, load_class
 from cell.interfaces import Camera, ConfigError, Pose
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose, plan_round
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
 from cell.setup import Order
 from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
@@ -126,7 +127,7 @@ def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
     full = config.pinhole(scene.camera).undistorted()
     camera = full.resized(_WIDTH, _HEIGHT)
     cut = _HEIGHT - round(part.bottom_share * _HEIGHT)
-    planned = plan_round(scene, part, np.array(cell.content.motion.home_rad))
+    planned = planned_round(cell.content, part, order.part.path.parent)
     good = PartBody("good", shape.mesh, shape.hulls, 0.0, (), (), (), 1.0, Conditions(), (0, 0))
     views = []
     # Always the same renderer: where a part's defect lies must not depend on what the machine has.

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
@@ -14,7 +14,7 @@ from cell.config import load_cell, load_part
 from cell.cycle import Cycle
 from cell.inspection import inspect_part
 from cell.interfaces import ArmState, Frame, Grasp, Intrinsics, PartTicket, Weighing
-from cell.motion.round import plan_round
+from cell.motion.stored import planned_round
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.line import LineRecords
@@ -28,9 +28,9 @@ SHAPE = (48, 64)
 
 PART = load_part("ring").content
 PART = PART.model_copy(update={"views": PART.views[:2]})
-_FILE = load_cell("twin").content
-FILE = _FILE.model_copy(update={"motion": _FILE.motion.model_copy(update={"settle_s": 0.0})})
-ROUND = plan_round(FILE.scene, PART, np.array(FILE.motion.home_rad))
+FOLDER = load_part("ring").path.parent
+FILE = load_cell("twin").content
+ROUND = planned_round(FILE, PART, FOLDER)
 
 Tick = Callable[[str], None]
 """Told what the line does next."""
@@ -147,6 +147,8 @@ class _Score:
 class Scorer:
     """Stands in for the scoring process: the mean of a picture."""
 
+    seconds: ClassVar[dict[str, float]] = {}
+
     def __init__(self) -> None:
         self._scores: dict[str, _Score] = {}
 
@@ -173,6 +175,7 @@ def cell_of(numbers: Iterator[int], tick: Tick = lambda what: None) -> Cell:
     return Cell(
         file=FILE,
         part=PART,
+        folder=FOLDER,
         clock=devices,
         arm=Arm(devices),
         gripper=Gripper(devices),
@@ -188,7 +191,7 @@ def run_line(address: str, numbers: range, tick: Tick = lambda what: None) -> li
         cell = cell_of(iter(numbers), tick)
         cycle = Cycle(cell)
         # The poses are the same for every line here: they are not worked out anew.
-        with patch("cell.cycle.plan_round", lambda *args: ROUND):
+        with patch("cell.cycle.planned_round", lambda *args: ROUND):
             cycle.prepare()
         return [part for _ in numbers for part in inspect_part(cell, cycle, Judge(), Scorer(), book)]
 
