@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,10 +17,10 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from detection.config import BackboneName, NetworkArithmetic
 from detection.errors import WeightsError
+from detection.folding import fold_batch_norms, fuse_blocks
 from detection.heatmap import STRIDE
 from detection.kernels import parallel_kernel
 
@@ -90,7 +89,8 @@ class Architecture:
 
 
 def _cut_resnet18(network: torchvision.models.ResNet) -> Trunk:
-    first = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
+    # The maximum of what ReLU leaves is what it leaves of the maximum, of which there is a quarter.
+    first = nn.Sequential(network.conv1, network.bn1, network.maxpool, network.relu, network.layer1)
     return Trunk([first, network.layer2, network.layer3])
 
 
@@ -156,8 +156,10 @@ class Backbone:
         self.trunk = trunk.eval().requires_grad_(False)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._type = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-        network = self.trunk if arithmetic == "exact" else _fold_batch_norms(self.trunk)
+        network = self.trunk if arithmetic == "exact" else fold_batch_norms(self.trunk)
         self._network = network.to(self._device, self._type).to(memory_format=torch.channels_last)
+        if arithmetic == "folded" and self._device.type == "cpu":
+            fuse_blocks(self._network)
 
     def features(
         self, images: NDArray[np.uint8], *, channels: NDArray[np.int64], out: NDArray[np.float32] | None = None
@@ -192,7 +194,7 @@ class Backbone:
         )
         first = 0
         with torch.inference_mode(), self._exact():
-            pictures = (torch.from_numpy(images).to(self._device).float() - mean) / std
+            pictures = torch.from_numpy(images).to(self._device).float().sub_(mean).div_(std)
             layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
             for layer, end in zip(layers, accumulate(architecture.layer_channels), strict=True):
                 begin = end - layer.shape[1]
@@ -307,35 +309,6 @@ def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithme
         trunk = architecture.cut(architecture.build())
     _fill(trunk, state, source=source, name=name)
     return Backbone(name, trunk, arithmetic=arithmetic)
-
-
-def _fold_batch_norms(trunk: Trunk) -> Trunk:
-    """Return a copy whose convolutions do what the batch normalisation after each of them did."""
-    folded = deepcopy(trunk)
-    owner = {child: (parent, name) for parent in folded.modules() for name, child in parent.named_children()}
-    made_by: dict[int, nn.Module] = {}
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.BatchNorm2d):
-            convolution = made_by[id(inputs[0])]
-            assert isinstance(convolution, nn.Conv2d)
-            pairs.append((convolution, module))
-        made_by[id(output)] = module
-        outputs.append(output)  # kept, so that no other tensor gets its id
-
-    outputs: list[Tensor] = []
-    hooks = [module.register_forward_hook(watch) for module in owner if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
-    with torch.no_grad():
-        folded(torch.zeros(1, 3, 32, 32))
-    for hook in hooks:
-        hook.remove()
-    for convolution, batch_norm in pairs:
-        parent, name = owner[convolution]
-        setattr(parent, name, fuse_conv_bn_eval(convolution, batch_norm))
-        parent, name = owner[batch_norm]
-        setattr(parent, name, nn.Identity())
-    return folded.eval().requires_grad_(False)
 
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:
