@@ -23,6 +23,7 @@ from detection.errors import WeightsError
 from detection.folding import fold_batch_norms, fuse_blocks
 from detection.heatmap import STRIDE
 from detection.kernels import parallel_kernel
+from detection.vectors import widened
 
 StateDict = Mapping[str, Tensor]
 
@@ -200,10 +201,8 @@ class Backbone:
                 begin = end - layer.shape[1]
                 inside = channels[(channels >= begin) & (channels < end)] - begin
                 last = layer.permute(0, 2, 3, 1).contiguous().cpu()  # a view on the processor: it is channels-last
-                if self._type is torch.bfloat16:
-                    _gather_bfloat16(last.view(torch.uint16).numpy(), inside, first, features)
-                else:
-                    _gather_float32(last.numpy(), inside, first, features)
+                numbers = last.view(torch.uint16) if self._type is torch.bfloat16 else last
+                _gather(numbers.numpy(), inside, first, features)
                 first += len(inside)
         return features
 
@@ -218,9 +217,7 @@ class Backbone:
 
 
 @parallel_kernel
-def _gather_float32(
-    layer: NDArray[np.float32], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
-) -> None:
+def _gather(layer: NDArray[Any], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]) -> None:
     batch, height = layer.shape[:2]
     grid = int(np.sqrt(features.shape[1]) + 0.5)
     repeat = grid // height
@@ -228,23 +225,8 @@ def _gather_float32(
         for b in range(batch):
             for column in range(grid):
                 for k in range(len(channels)):
-                    value = layer[b, row // repeat, column // repeat, channels[k]]
+                    value = widened(layer[b, row // repeat, column // repeat, channels[k]])
                     features[b, row * grid + column, first + k] = value
-
-
-@parallel_kernel
-def _gather_bfloat16(
-    layer: NDArray[np.uint16], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
-) -> None:
-    batch, height = layer.shape[:2]
-    grid = int(np.sqrt(features.shape[1]) + 0.5)
-    repeat = grid // height
-    for row in numba.prange(grid):
-        for b in range(batch):
-            for column in range(grid):
-                for k in range(len(channels)):
-                    bits = np.int32(layer[b, row // repeat, column // repeat, channels[k]])
-                    features[b, row * grid + column, first + k] = np.int32(bits * 65536).view(np.float32)
 
 
 def total_channels(name: BackboneName) -> int:

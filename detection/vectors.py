@@ -10,7 +10,7 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, overload, register_model
 
@@ -56,6 +56,21 @@ def load(typing: Any, array: Any, index: Any) -> Any:
         return builder.bitcast(words, _FLOATS)
 
     return _VECTOR(array, types.intp), generate
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Have a number of a flat array brought near that is read soon; `index` may lie outside of the array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        reading, locality, data = word(0), word(2), word(1)
+        builder.call(function, [_pointer(context, builder, array, *arguments, ir.IntType(8)), reading, locality, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic
