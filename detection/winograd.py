@@ -83,16 +83,17 @@ class WinogradConvolution(nn.Module):
 
 
 def _filter_values(weight: Tensor) -> Tensor:
-    """Values of the filters (K, C, 3, 3) at the points, as (36, K / BLOCK_COLUMNS, C * BLOCK_COLUMNS)."""
+    """Values of the filters (K, C, 3, 3) at the points, as (K / BLOCK_COLUMNS, 36, C * BLOCK_COLUMNS)."""
     matrix = np.zeros((6, 3))
     for row, point in zip(matrix, _POINTS, strict=False):
         others = np.prod([point - other for other in _POINTS if other != point])
         row[:] = np.array([1.0, point, point**2]) / others
     matrix[5, 2] = 1.0
     filters = weight.numpy().astype(np.float64)
-    values = np.einsum("ai,kcij,bj->abkc", matrix, filters, matrix).astype(np.float32)
-    blocks = values.reshape(_VALUES, -1, BLOCK_COLUMNS, filters.shape[1]).transpose(0, 1, 3, 2)
-    return torch.from_numpy(blocks.reshape(*blocks.shape[:2], -1))
+    values = np.empty((len(filters) // BLOCK_COLUMNS, _VALUES, filters.shape[1], BLOCK_COLUMNS), dtype=np.float32)
+    for block, chosen in zip(values, np.split(filters, len(values)), strict=True):
+        block[:] = (matrix @ chosen @ matrix.T).transpose(2, 3, 1, 0).reshape(block.shape)
+    return torch.from_numpy(values.reshape(*values.shape[:2], -1))
 
 
 @kernel
@@ -117,11 +118,13 @@ def _outputs_of_values(v0: Any, v1: Any, v2: Any, v3: Any, v4: Any, v5: Any) -> 
 
 
 @kernel
-def _transform_tile(pictures: Any, batch: int, row: int, column: int, values: Float32, tile: int, half: Float32) -> None:
-    """Write the values (36, tiles, C) of the 6×6 inputs whose second row and column are `row` and `column`."""
-    _, height, width, channels = pictures.shape
-    flat, out = pictures.reshape(-1), values.reshape(-1)
-    apart = values.shape[1] * channels
+def _transform_tile(
+    pictures: Float32, shape: Any, corner: Any, values: Float32, tile: int, tiles: int, half: Float32
+) -> None:
+    """Write the values (36, tiles, C) of a tile's 6×6 inputs; `corner` is where its outputs begin."""
+    _, height, width, channels = shape
+    batch, row, column = corner
+    apart = tiles * channels
     nothing = spread(np.float32(0.0))
     for channel in range(0, channels, LANES):
         for i in range(6):
@@ -130,16 +133,16 @@ def _transform_tile(pictures: Any, batch: int, row: int, column: int, values: Fl
             if 0 <= y < height:
                 here = ((batch * height + y) * width + column) * channels + channel
                 if column > 0:
-                    x0 = load(flat, here - channels)
-                x1 = load(flat, here)
+                    x0 = load(pictures, here - channels)
+                x1 = load(pictures, here)
                 if column + 1 < width:
-                    x2 = load(flat, here + channels)
+                    x2 = load(pictures, here + channels)
                 if column + 2 < width:
-                    x3 = load(flat, here + 2 * channels)
+                    x3 = load(pictures, here + 2 * channels)
                 if column + 3 < width:
-                    x4 = load(flat, here + 3 * channels)
+                    x4 = load(pictures, here + 3 * channels)
                 if column + 4 < width:
-                    x5 = load(flat, here + 4 * channels)
+                    x5 = load(pictures, here + 4 * channels)
             v0, v1, v2, v3, v4, v5 = _values_of_inputs(x0, x1, x2, x3, x4, x5)
             store(half, (6 * i + 0) * LANES, v0)
             store(half, (6 * i + 1) * LANES, v1)
@@ -157,41 +160,49 @@ def _transform_tile(pictures: Any, batch: int, row: int, column: int, values: Fl
                 load(half, (30 + j) * LANES),
             )
             here = j * apart + tile * channels + channel
-            store(out, here, v0)
-            store(out, here + 6 * apart, v1)
-            store(out, here + 12 * apart, v2)
-            store(out, here + 18 * apart, v3)
-            store(out, here + 24 * apart, v4)
-            store(out, here + 30 * apart, v5)
+            store(values, here, v0)
+            store(values, here + 6 * apart, v1)
+            store(values, here + 12 * apart, v2)
+            store(values, here + 18 * apart, v3)
+            store(values, here + 24 * apart, v4)
+            store(values, here + 30 * apart, v5)
 
 
 @kernel
 def _restore_tile(
-    products: Float32, tile: int, bias: Float32, residual: Any, rectify: bool, out: Any, place: Any, half: Float32
+    values: Float32,
+    tile: int,
+    tiles: int,
+    bias: Float32,
+    residual: Float32,
+    rectify: bool,
+    out: Float32,
+    shape: Any,
+    corner: Any,
+    first: int,
+    half: Float32,
 ) -> None:
-    """Write up to 4×4 outputs of BLOCK_COLUMNS channels from their values (36, tiles, BLOCK_COLUMNS)."""
-    _, height, width, channels = out.shape
-    batch, row, column, first_channel = place
-    flat, added, target = products.reshape(-1), residual.reshape(-1), out.reshape(-1)
-    apart = products.shape[1] * BLOCK_COLUMNS
+    """Write up to 4×4 outputs of BLOCK_COLUMNS channels from `first` on from their values (36, tiles, BLOCK_COLUMNS)."""
+    _, height, width, channels = shape
+    batch, row, column = corner
+    apart = tiles * BLOCK_COLUMNS
     nothing = spread(np.float32(0.0))
-    columns = min(4, width - column)
     for channel in range(0, BLOCK_COLUMNS, LANES):
         for j in range(6):
             here = j * apart + tile * BLOCK_COLUMNS + channel
             y0, y1, y2, y3 = _outputs_of_values(
-                load(flat, here),
-                load(flat, here + 6 * apart),
-                load(flat, here + 12 * apart),
-                load(flat, here + 18 * apart),
-                load(flat, here + 24 * apart),
-                load(flat, here + 30 * apart),
+                load(values, here),
+                load(values, here + 6 * apart),
+                load(values, here + 12 * apart),
+                load(values, here + 18 * apart),
+                load(values, here + 24 * apart),
+                load(values, here + 30 * apart),
             )
             store(half, j * LANES, y0)
             store(half, (6 + j) * LANES, y1)
             store(half, (12 + j) * LANES, y2)
             store(half, (18 + j) * LANES, y3)
-        offset = load(bias, first_channel + channel)
+        offset = load(bias, first + channel)
         for i in range(min(4, height - row)):
             y0, y1, y2, y3 = _outputs_of_values(
                 load(half, 6 * i * LANES),
@@ -201,56 +212,60 @@ def _restore_tile(
                 load(half, (6 * i + 4) * LANES),
                 load(half, (6 * i + 5) * LANES),
             )
-            here = ((batch * height + row + i) * width + column) * channels + first_channel + channel
-            for j in range(columns):
-                y = (y0 if j == 0 else y1 if j == 1 else y2 if j == 2 else y3) + offset
-                if residual.size > 0:
-                    y = y + load(added, here + j * channels)
+            store(half, 6 * i * LANES, y0)
+            store(half, (6 * i + 1) * LANES, y1)
+            store(half, (6 * i + 2) * LANES, y2)
+            store(half, (6 * i + 3) * LANES, y3)
+            here = ((batch * height + row + i) * width + column) * channels + first + channel
+            for j in range(min(4, width - column)):
+                y = load(half, (6 * i + j) * LANES) + offset
+                if len(residual) > 0:
+                    y = y + load(residual, here + j * channels)
                 if rectify:
                     y = maximum(y, nothing)
-                store(target, here + j * channels, y)
+                store(out, here + j * channels, y)
 
 
 @parallel_kernel
-def _convolve(pictures: Any, values: Any, bias: Float32, residual: Any, rectify: bool, threads: int, out: Any) -> None:
+def _convolve(
+    pictures: NDArray[Any],
+    filters: NDArray[Any],
+    bias: Float32,
+    residual: NDArray[Any],
+    rectify: bool,
+    threads: int,
+    out: NDArray[Any],
+) -> None:
     batch, height, width, channels = pictures.shape
-    blocks = values.shape[1]
+    blocks = len(filters)
     rows, columns = (height + 3) // 4, (width + 3) // 4
     tiles = batch * rows * columns
     groups = (tiles + _TILES - 1) // _TILES
     # A small picture has fewer groups of tiles than there are threads: then they share the channels of a group.
     shares = max(1, min(blocks, threads // groups))
-    flat_values = values.reshape(-1)
+    flat, flat_filters, added, target = pictures.reshape(-1), filters.reshape(-1), residual.reshape(-1), out.reshape(-1)
     for item in numba.prange(groups * shares):
         group, share = item // shares, item % shares
         first = group * _TILES
         count = min(_TILES, tiles - first)
         filled = (count + BLOCK_ROWS - 1) // BLOCK_ROWS * BLOCK_ROWS
-        inputs = np.empty((_VALUES, filled, channels), dtype=np.float32)
-        products = np.empty((_VALUES, filled, BLOCK_COLUMNS), dtype=np.float32)
+        inputs = np.empty(_VALUES * filled * channels, dtype=np.float32)
+        products = np.empty(_VALUES * filled * BLOCK_COLUMNS, dtype=np.float32)
         half = np.empty(_VALUES * LANES, dtype=np.float32)
-        flat_inputs, flat_products = inputs.reshape(-1), products.reshape(-1)
         for tile in range(count):
             place = first + tile
             row, column = 4 * (place // columns % rows), 4 * (place % columns)
-            _transform_tile(pictures, place // (rows * columns), row, column, inputs, tile, half)
+            corner = (place // (rows * columns), row, column)
+            _transform_tile(flat, pictures.shape, corner, inputs, tile, filled, half)
         for block in range(blocks * share // shares, blocks * (share + 1) // shares):
             for value in range(_VALUES):
-                for tile in range(0, filled, BLOCK_ROWS):
-                    line = value * filled + tile
-                    filters = (value * blocks + block) * channels * BLOCK_COLUMNS
-                    multiply_block(
-                        flat_inputs,
-                        line * channels,
-                        channels,
-                        flat_values,
-                        filters,
-                        flat_products,
-                        line * BLOCK_COLUMNS,
-                        channels,
-                    )
+                chosen = (block * _VALUES + value) * channels * BLOCK_COLUMNS
+                for line in range(value * filled, (value + 1) * filled, BLOCK_ROWS):
+                    left, product = line * channels, line * BLOCK_COLUMNS
+                    multiply_block(inputs, left, channels, flat_filters, chosen, products, product, channels)
             for tile in range(count):
                 place = first + tile
                 row, column = 4 * (place // columns % rows), 4 * (place % columns)
-                corner = (place // (rows * columns), row, column, block * BLOCK_COLUMNS)
-                _restore_tile(products, tile, bias, residual, rectify, out, corner, half)
+                corner = (place // (rows * columns), row, column)
+                here = block * BLOCK_COLUMNS
+                _restore_tile(products, tile, filled, bias, added, rectify, target, out.shape, corner, here, half)
