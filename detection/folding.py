@@ -15,31 +15,36 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 def fold_batch_norms(network: _Network) -> _Network:
     """Return a copy whose convolutions do what the batch normalisation after each of them did."""
+    pairs = _normalised_convolutions(network)
     folded = deepcopy(network)
-    owner = {child: (parent, name) for parent in folded.modules() for name, child in parent.named_children()}
-    made_by: dict[int, nn.Module] = {}
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.BatchNorm2d):
-            convolution = made_by[id(inputs[0])]
-            assert isinstance(convolution, nn.Conv2d)
-            pairs.append((convolution, module))
-        made_by[id(output)] = module
-        outputs.append(output)  # kept, so that no other tensor gets its id
-
-    outputs: list[Tensor] = []
-    hooks = [module.register_forward_hook(watch) for module in owner if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
-    with torch.no_grad():
-        folded(torch.zeros(1, 3, 32, 32))
-    for hook in hooks:
-        hook.remove()
-    for convolution, batch_norm in pairs:
-        parent, name = owner[convolution]
-        setattr(parent, name, fuse_conv_bn_eval(convolution, batch_norm))
-        parent, name = owner[batch_norm]
-        setattr(parent, name, nn.Identity())
+    for first, second in pairs:
+        convolution, batch_norm = folded.get_submodule(first), folded.get_submodule(second)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(batch_norm, nn.BatchNorm2d)
+        for name, module in ((first, fuse_conv_bn_eval(convolution, batch_norm)), (second, nn.Identity())):
+            parent, _, own_name = name.rpartition(".")
+            setattr(folded.get_submodule(parent), own_name, module)
     return folded.eval().requires_grad_(False)
+
+
+def _normalised_convolutions(network: nn.Module) -> list[tuple[str, str]]:
+    """Names of every batch normalisation and of the convolution before it, as a picture without data meets them."""
+    shadow = deepcopy(network).to("meta")
+    made_by: dict[int, str] = {}
+    pairs: list[tuple[str, str]] = []
+    outputs: list[Tensor] = []  # kept, so that no other tensor gets the id of one
+
+    for name, module in shadow.named_modules():
+
+        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
+            if isinstance(module, nn.BatchNorm2d):
+                pairs.append((made_by[id(inputs[0])], name))
+            made_by[id(output)] = name
+            outputs.append(output)
+
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.register_forward_hook(watch)
+    shadow(torch.zeros(1, 3, 32, 32, device="meta"))
+    return pairs
 
 
 def fuse_blocks(network: nn.Module) -> None:

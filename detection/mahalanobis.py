@@ -68,8 +68,8 @@ def _squared(
     features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
 ) -> None:
     # A row is read in whole vectors from its end back; what the last of them holds of the rows before meets zeros in
-    # front of δ. What the next position has in the same place is asked for meanwhile: the processor by itself looks ahead
-    # only as far as its instructions do, which is not enough.
+    # front of δ. What the next position has in the same place is asked for meanwhile: by itself the processor looks
+    # ahead no further than its instructions, which is too late for memory.
     batch, positions, dimensions = features.shape
     length = factors.shape[1]
     flat = factors.reshape(-1)

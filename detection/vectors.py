@@ -6,7 +6,7 @@ processor's registers are shorter, the compiler splits the vectors.
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import llvmlite.binding
 from llvmlite import ir
@@ -36,7 +36,7 @@ class _Vector(types.Type):
 
 
 @register_model(_Vector)
-class _VectorModel(PrimitiveModel):
+class _VectorModel(PrimitiveModel):  # type: ignore[misc]  # Numba has no types
     def __init__(self, manager: Any, vector: _Vector) -> None:
         super().__init__(manager, vector, _FLOATS)
 
@@ -44,47 +44,53 @@ class _VectorModel(PrimitiveModel):
 _VECTOR = _Vector()
 
 
-@intrinsic
+def _instruction(define: Callable[..., Any]) -> Callable[..., Any]:
+    """Make what returns a signature and a generator of LLVM instructions callable in kernels."""
+    return cast(Callable[..., Any], intrinsic(define))
+
+
+@_instruction
 def load(typing: Any, array: Any, index: Any) -> Any:
     """Sixteen neighbours of a flat float32 array from `index` on, or of a uint16 array that holds bfloat16."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if array.dtype == types.float32:
-            return builder.load(_pointer(context, builder, array, *arguments, _FLOATS), align=4)
-        upper = builder.load(_pointer(context, builder, array, *arguments, _HALVES), align=2)
+            return builder.load(_pointer(context, builder, array, *arguments, to=_FLOATS), align=4)
+        upper = builder.load(_pointer(context, builder, array, *arguments, to=_HALVES), align=2)
         words = builder.shl(builder.zext(upper, _WORDS), ir.Constant(_WORDS, [16] * LANES))
         return builder.bitcast(words, _FLOATS)
 
     return _VECTOR(array, types.intp), generate
 
 
-@intrinsic
+@_instruction
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Have a number of a flat array brought near that is read soon; `index` may lie outside of the array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        word, byte = ir.IntType(32), ir.IntType(8)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        reading, locality, data = word(0), word(2), word(1)
-        builder.call(function, [_pointer(context, builder, array, *arguments, ir.IntType(8)), reading, locality, data])
+        reading, second_level, data = word(0), word(2), word(1)
+        address = _pointer(context, builder, array, *arguments, to=byte)
+        builder.call(function, [address, reading, second_level, data])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
 
 
-@intrinsic
+@_instruction
 def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write sixteen neighbours of a flat float32 array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _pointer(context, builder, array, *arguments[:2], _FLOATS), align=4)
+        builder.store(arguments[2], _pointer(context, builder, array, *arguments[:2], to=_FLOATS), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _VECTOR), generate
 
 
-@intrinsic
+@_instruction
 def spread(typing: Any, number: Any) -> Any:
     """Make sixteen times the same number."""
 
@@ -94,7 +100,7 @@ def spread(typing: Any, number: Any) -> Any:
     return _VECTOR(types.float32), generate
 
 
-@intrinsic
+@_instruction
 def maximum(typing: Any, a: Any, b: Any) -> Any:
     """Return the larger one in each of the sixteen places; NaN where `a` is NaN."""
 
@@ -105,7 +111,7 @@ def maximum(typing: Any, a: Any, b: Any) -> Any:
     return _VECTOR(_VECTOR, _VECTOR), generate
 
 
-@intrinsic
+@_instruction
 def total(typing: Any, vector: Any) -> Any:
     """Return the sum of the sixteen."""
 
@@ -119,7 +125,7 @@ def total(typing: Any, vector: Any) -> Any:
     return types.float32(_VECTOR), generate
 
 
-@intrinsic
+@_instruction
 def widened(typing: Any, number: Any) -> Any:
     """Return a float32 as it is, a uint16 that holds a bfloat16 as float32."""
 
@@ -133,7 +139,7 @@ def widened(typing: Any, number: Any) -> Any:
     return types.float32(number), generate
 
 
-@intrinsic
+@_instruction
 def multiply_block(typing: Any, a: Any, a0: Any, stride: Any, b: Any, b0: Any, c: Any, c0: Any, depth: Any) -> Any:
     """Overwrite C = A B, with C small enough to stay in registers meanwhile.
 
@@ -152,9 +158,9 @@ def multiply_block(typing: Any, a: Any, a0: Any, stride: Any, b: Any, b0: Any, c
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a_array, a_start, a_stride, b_array, b_start, c_array, c_start, count = arguments
         intp = context.get_value_type(types.intp)
-        first = _pointer(context, builder, a, a_array, a_start, _FLOAT)
+        first = _pointer(context, builder, a, a_array, a_start, to=_FLOAT)
         rows = [builder.gep(first, [builder.mul(a_stride, intp(row))]) for row in range(BLOCK_ROWS)]
-        columns = _pointer(context, builder, b, b_array, b_start, _FLOATS)
+        columns = _pointer(context, builder, b, b_array, b_start, to=_FLOATS)
         blocks = BLOCK_COLUMNS // LANES
         before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.branch(loop)
@@ -164,7 +170,7 @@ def multiply_block(typing: Any, a: Any, a0: Any, stride: Any, b: Any, b0: Any, c
         sums = [builder.phi(_FLOATS) for _ in range(BLOCK_ROWS * blocks)]
         line = [builder.gep(columns, [builder.add(builder.mul(k, intp(blocks)), intp(j))]) for j in range(blocks)]
         right = [builder.load(address, align=4) for address in line]
-        grown = []
+        grown: list[Any] = []
         for row in rows:
             left = _spread(builder, builder.load(builder.gep(row, [k])))
             for vector in right:
@@ -177,7 +183,7 @@ def multiply_block(typing: Any, a: Any, a0: Any, stride: Any, b: Any, b0: Any, c
         k.add_incoming(following, loop)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
         builder.position_at_end(after)
-        target = _pointer(context, builder, c, c_array, c_start, _FLOATS)
+        target = _pointer(context, builder, c, c_array, c_start, to=_FLOATS)
         for i, value in enumerate(grown):
             builder.store(value, builder.gep(target, [intp(i)]), align=4)
         return context.get_dummy_value()
@@ -185,7 +191,7 @@ def multiply_block(typing: Any, a: Any, a0: Any, stride: Any, b: Any, b0: Any, c
     return types.void(a, types.intp, types.intp, b, types.intp, c, types.intp, types.intp), generate
 
 
-def _pointer(context: Any, builder: Any, array: Any, value: Any, index: Any, to: Any) -> Any:
+def _pointer(context: Any, builder: Any, array: Any, value: Any, index: Any, *, to: Any) -> Any:
     """Address of a flat array's element, as one of another type."""
     data = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
@@ -197,21 +203,22 @@ def _spread(builder: Any, number: Any) -> Any:
     return builder.shuffle_vector(alone, undefined, ir.Constant(_WORDS, [0] * LANES))
 
 
-def _define(operation: Callable[[Any, Any], Any], instruction: str) -> None:
-    @intrinsic
+def _define(operation: Callable[[Any, Any], Any], name: str) -> None:
+    @_instruction
     def compute(typing: Any, a: Any, b: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return getattr(builder, instruction)(*arguments)
+            return getattr(builder, name)(*arguments)
 
         return _VECTOR(_VECTOR, _VECTOR), generate
 
     def implementation(a: Any, b: Any) -> Any:
         return compute(a, b)
 
-    @overload(operation)
     def choose(a: Any, b: Any) -> Any:
         return implementation if isinstance(a, _Vector) and isinstance(b, _Vector) else None
 
+    overload(operation)(choose)
 
-for _operation, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _define(_operation, _instruction)
+
+for _operation, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _define(_operation, _name)

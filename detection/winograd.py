@@ -1,4 +1,4 @@
-"""3×3 convolutions with a quarter of the multiplications: Winograd's minimal filtering, four by four outputs at once."""
+"""3×3 convolutions with a quarter of the multiplications: Winograd's minimal filtering, 4×4 outputs at once."""
 
 from typing import Any
 
@@ -39,6 +39,9 @@ class WinogradConvolution(nn.Module):
     Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016.
     """
 
+    values: Tensor
+    bias: Tensor
+
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         assert convolution.bias is not None
@@ -76,9 +79,15 @@ class WinogradConvolution(nn.Module):
         batch, _, height, width = pictures.shape
         out = torch.empty((batch, height, width, len(self.bias)))
         added = out[:0] if residual is None else residual.permute(0, 2, 3, 1)
-        inputs = pictures.permute(0, 2, 3, 1)
-        arrays = (tensor.contiguous().numpy() for tensor in (inputs, self.values, self.bias, added))
-        _convolve(*arrays, rectify, numba.get_num_threads(), out.numpy())
+        _convolve(
+            pictures.permute(0, 2, 3, 1).contiguous().numpy(),
+            self.values.numpy(),
+            self.bias.numpy(),
+            added.contiguous().numpy(),
+            rectify,
+            numba.get_num_threads(),
+            out.numpy(),
+        )
         return out.permute(0, 3, 1, 2)
 
 
@@ -182,7 +191,7 @@ def _restore_tile(
     first: int,
     half: Float32,
 ) -> None:
-    """Write up to 4×4 outputs of BLOCK_COLUMNS channels from `first` on from their values (36, tiles, BLOCK_COLUMNS)."""
+    """Write up to 4×4 outputs of BLOCK_COLUMNS channels, `first` and on, from values (36, tiles, BLOCK_COLUMNS)."""
     _, height, width, channels = shape
     batch, row, column = corner
     apart = tiles * BLOCK_COLUMNS
