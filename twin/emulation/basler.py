@@ -178,7 +178,7 @@ class EmulatedBasler:
         if kind == "lost":
             camera.FirePnPCallbackValue.Value = 1
         elif kind == "incomplete":
-            camera.ForceFailedBufferCount.Value += 1
+            camera.ForceFailedBufferCount.Value = camera.ForcedFailedBuffersRemaining.Value + 1
             camera.ForceFailedBuffer.Execute()
         elif kind == "no trigger":
             camera.AcquisitionStop.Execute()
