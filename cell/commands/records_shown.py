@@ -49,6 +49,8 @@ def run_list(records: str, last: int, lot: str | None, verdict: str | None) -> N
 def parts_table(inspections: Sequence[Inspection]) -> Table:
     """Return inspections as a table for the screen."""
     table = Table("entry", "begun (UTC)", "part", "lot", "verdict", "bin", "mass (g)", "cycle (s)", "reasons")
+    for column in table.columns[:-1]:
+        column.overflow = "fold"  # a name that is cut off names nothing
     for i in inspections:
         table.add_row(
             str(i.part.entry),

@@ -77,7 +77,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Give a transaction that sees one state of the records and keeps nobody waiting."""
-        with self._clear_errors(), Session(self._engine) as session:
+        # What the caller does with files of its own is no fault of the records.
+        with self._clear_errors(SQLAlchemyError), Session(self._engine) as session:
             yield session
 
     def _refuse_another_file(self) -> None:
@@ -107,10 +108,10 @@ class Database:
             _upgrade(connection)
 
     @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
+    def _clear_errors(self, *kinds: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        except kinds or (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
             raise CellError(
                 f"The records at {self.address} cannot be used: {str(error).splitlines()[0]}; "
                 "no part is inspected that cannot be recorded"

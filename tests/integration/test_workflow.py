@@ -15,10 +15,12 @@ from cell.collecting import collect
 from cell.config import load_cell
 from cell.cycle import Cycle
 from cell.inspection import inspect
-from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, ModelMismatchError
+from cell.interfaces import CellError, ConfigError, DeviceError, GraspLost, ModelMismatchError, PartTicket
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.line import LineRecords
+from cell.records.queries import audits
+from cell.records.run import Run as RunOfLine
 from cell.records.verification import verify
 from cell.report import Run, read_truth, summary, write_report
 from cell.setup import Order
@@ -339,3 +341,57 @@ def test_database_exists_before_copies_of_the_cell_open_it(order_of, model, tmp_
 
 def test_shipped_cell_runs_copies():
     assert load_cell("twin").content.copies == 2
+
+
+def test_recorded_parts_are_inspected_again_and_compared(order_of, inspected, model, tmp_path):
+    parts, truth = inspected
+    address = records_in(truth.parent)
+    file = tmp_path / "replay.yaml"
+    shipped = load_cell("replay").path.read_text()
+    file.write_text(shipped.replace("sqlite:///runs/records.sqlite", address))
+    order = replace(order_of("mixed", 3), cell=load_cell(str(file)))
+    again = list(inspect(order, model, address))
+    # The same model finds the same, to the last bit: frames, masks and masses are those of then.
+    for first, second in zip(parts, again, strict=False):
+        assert (first.ticket.part_id, first.scores, first.verdict) == (
+            second.ticket.part_id,
+            second.scores,
+            second.verdict,
+        )
+    strict = tmp_path / "strict"
+    shutil.copytree(model, strict)
+    description = (strict / "inspector.json").read_text()
+    threshold = json.loads(description)["threshold"]
+    (strict / "inspector.json").write_text(description.replace(f'"threshold": {threshold!r}', '"threshold": 0.001'))
+    assert {part.verdict.bin for part in inspect(order, strict, address)} == {"reject"}
+    with Database(Address.parse(address)) as database:
+        with database.reading() as session:
+            pairs = audits(session)
+        assert verify(database, progress=lambda done, total: None).problems == ()
+    assert [first.part.part_id for first, _ in pairs] == [part.ticket.part_id for part in parts[:3]] * 2
+    assert [later.stands for _, later in pairs] == [part.verdict.bin for part in parts[:3]] + ["reject"] * 3
+
+
+def test_another_part_file_than_the_recorded_is_refused(order_of, inspected, model, tmp_path):
+    _, truth = inspected
+    file = tmp_path / "replay.yaml"
+    shipped = load_cell("replay").path.read_text()
+    file.write_text(shipped.replace("sqlite:///runs/records.sqlite", records_in(truth.parent)))
+    order = order_of("mixed", 1)
+    part = order.part.content.model_copy(update={"version": 99})
+    order = replace(order, cell=load_cell(str(file)), part=replace(order.part, content=part))
+    with pytest.raises(ConfigError, match="another part file: version differ"):
+        next(inspect(order, model, records_in(tmp_path)))
+
+
+def test_an_interrupted_part_stops_the_next_line_until_a_person_has_looked(order_of, model, tmp_path):
+    address = records_in(tmp_path)
+    with LineRecords(address, RunOfLine("c", "m", "1", "2", "3", "4", "5", "6")) as book:
+        book.begin(PartTicket("left-1", "left", 1, 1, None))
+    with pytest.raises(CellError, match=r"left-1.*--cleared-by NAME"):
+        next(inspect(order_of("good", 1), model, address))
+    order = replace(order_of("good", 1), numbers=range(0))
+    assert list(inspect(order, model, address, clear=lambda left: "me")) == []
+    with create_engine(address).connect() as connection:
+        assert connection.execute(text("select verdict, bin from endings")).all() == [("recheck", None)]
+        assert connection.execute(text("select subject, who from decisions")).all() == [("cleared", "me")]
