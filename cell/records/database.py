@@ -18,6 +18,7 @@ from cell.records.files import make_folder
 from cell.records.schema import REVISION
 
 _BUSY_S = 10.0
+_FAILURES = (SQLAlchemyError, OSError, ModuleNotFoundError)
 _WRITER = 0x7477696E  # any number, as long as all writers ask PostgreSQL for the same lock
 
 
@@ -78,7 +79,7 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """Give a transaction that sees one state of the records and keeps nobody waiting."""
         # What the caller does with files of its own is no fault of the records.
-        with self._clear_errors(SQLAlchemyError), Session(self._engine) as session:
+        with self._clear_errors((SQLAlchemyError,)), Session(self._engine) as session:
             yield session
 
     def _refuse_another_file(self) -> None:
@@ -108,10 +109,10 @@ class Database:
             _upgrade(connection)
 
     @contextmanager
-    def _clear_errors(self, *kinds: type[Exception]) -> Iterator[None]:
+    def _clear_errors(self, kinds: tuple[type[Exception], ...] = _FAILURES) -> Iterator[None]:
         try:
             yield
-        except kinds or (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        except kinds as error:
             raise CellError(
                 f"The records at {self.address} cannot be used: {str(error).splitlines()[0]}; "
                 "no part is inspected that cannot be recorded"
