@@ -104,7 +104,8 @@ class Cycle:
         here = cell.arm.state().positions_rad
         if np.abs(here - planned.home.q).max() > _HOME_RAD:
             opening = cell.gripper.state().width_m
-            cell.arm.follow(stretched(way_home(cell.file, cell.part, cell.folder, here, opening), speed))
+            for leg in way_home(cell.file, cell.part, cell.folder, here, opening):
+                cell.arm.follow(stretched(leg, speed))
         self._round = replace(planned, legs=legs)
         cell.gripper.release()
         cell.scale.tare()

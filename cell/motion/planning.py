@@ -14,7 +14,7 @@ from cell.motion.collision import CollisionModel, Contact, Load
 from cell.motion.inverse import inverse, inverse_near
 from cell.motion.legs import LegTimer
 from cell.motion.order import shortest_round
-from cell.motion.panda import OPENING_MAX_M
+from cell.motion.panda import OPENING_MAX_M, forward
 from cell.motion.paths import Check, move_time, planned_path, straight_contact
 from cell.motion.round import (
     FEEDER,
@@ -30,12 +30,15 @@ from cell.motion.round import (
     place_pose,
     view_pose,
 )
+from cell.motion.trajectory import time_path
 from cell.schema import CellFile, GraspPoint, PartFile, Place
 
 # The redundant joint is tried in steps of so much.
 _Q7_RAD = np.arange(-2.85, 2.86, 0.1)
 _LIFT_STEPS = 5
 _LIFT_JUMP_RAD = 0.35
+# So much nearer to something it may come on its way out of where it stands.
+_LEAVING_M = 0.0005
 # Paths keep this much more distance than is asked for: rounding their corners takes some of it.
 _SPARE_M = 0.003
 # Straight ways between two poses that are found blocked before one is planned around what is in the way, and
@@ -147,8 +150,11 @@ class RoundPlanner:
         chosen = self._choose(views, list(bins))
         return self._assemble(chosen, views, list(bins))
 
-    def way_home(self, here: NDArray[np.float64], opening_m: float) -> JointTrajectory:
+    def way_home(self, here: NDArray[np.float64], opening_m: float) -> tuple[JointTrajectory, ...]:
         """Plan the way home of an empty hand from where the arm stands, (7,) rad.
+
+        Where it stands too near to something, as after a fault over a nest, it first goes straight up, no nearer to
+        anything than it is.
 
         Raises
         ------
@@ -161,13 +167,29 @@ class RoundPlanner:
         def check(q: NDArray[np.float64]) -> Contact | None:
             return self._model.contact(q, load)
 
+        def blocked(contact: Contact) -> MotionRejected:
+            return MotionRejected("arm", f"planning the way to {HOME}", str(contact), "lead the arm home by hand")
+
+        legs: list[JointTrajectory] = []
+        near = check(here)
+        if near is not None:
+            rise = self._lift(forward(here), here)
+            if rise is None or near.distance_m <= 0:
+                raise blocked(near)
+            for q in rise:
+                nearer = self._model.contact(q, load, clearance_m=near.distance_m - _LEAVING_M)
+                if nearer is not None:
+                    raise blocked(nearer)
+            legs.append(time_path(rise, goal="above where it stands", tool=self._legs.tool(load)))
+            here = rise[-1]
         path: NDArray[np.float64] | None = np.stack([here, home])
         contact = straight_contact(here, home, check)
         if contact is not None:
             path = planned_path(here, home, check, seed=0)
-        if path is None:
-            raise MotionRejected("arm", f"planning the way to {HOME}", str(contact), "lead the arm home by hand")
-        return self._legs.time("where it stands", HOME, [path], load)
+            if path is None:
+                raise blocked(contact)
+        assert path is not None
+        return (*legs, self._legs.time("where it stands", HOME, [path], load))
 
     def _held(self, grasp: GraspPoint) -> Load:
         return Load(grasp.width_mm / 1000, held=grasp_pose(grasp).inverse())

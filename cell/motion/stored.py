@@ -74,7 +74,7 @@ def planned_round(file: CellFile, part: PartFile, folder: Path) -> Round:
 
 def way_home(
     file: CellFile, part: PartFile, folder: Path, here: NDArray[np.float64], opening_m: float
-) -> JointTrajectory:
+) -> tuple[JointTrajectory, ...]:
     """Plan the way of an arm with an empty hand from where it stands, (7,) rad, to its home; at full speed.
 
     Raises

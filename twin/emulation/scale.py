@@ -47,6 +47,7 @@ class EmulatedScale:
     def __enter__(self) -> Self:
         where = f"{self._setup.order.cell.path}: scale.driver"
         with ExitStack() as stack:
+            stack.enter_context(self._twin)
             stack.enter_context(self._far_end)
             config = check({"port": self._far_end.port} | self._config.driver, SerialScaleConfig, where)
             self._driver = stack.enter_context(SerialScale(config, self._setup))

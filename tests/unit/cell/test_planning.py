@@ -138,13 +138,22 @@ def test_obstacle_at_a_pose_is_named_with_what_would_touch_it(empty_store, box, 
 def test_arm_that_stands_elsewhere_goes_home_around_what_is_in_the_way():
     here = HOME + np.array([1.2, 0, 0, 0, 0, 0, 0])
     post = with_box(Box(name="mast", size_m=(0.04, 0.04, 0.6), position_m=(0.253, 0.173, 0.3)))
-    way = way_home(post, PART, FOLDER, here, 0.08)
-    straight = way_home(FILE, PART, FOLDER, here, 0.08)
+    (way,) = way_home(post, PART, FOLDER, here, 0.08)
+    (straight,) = way_home(FILE, PART, FOLDER, here, 0.08)
     np.testing.assert_allclose(way.positions_rad[[0, -1]], [here, HOME], atol=1e-9)
     assert way.duration_s > straight.duration_s
     for q in way.positions_rad[::20]:
         away = np.abs(forward(q).position_m - (0.253, 0.173, 0.3)) - (0.02, 0.02, 0.3)
         assert away.max() > 0.01
+
+
+def test_arm_that_stopped_over_a_nest_rises_before_it_goes_home(planned):
+    here = planned.legs["home", "feeder"].positions_rad[-1]
+    rise, way = way_home(FILE, PART, FOLDER, here, 0.08)
+    places = np.array([forward(q).position_m for q in rise.positions_rad])
+    assert np.abs(places[:, :2] - places[0, :2]).max() < 1e-3 and (np.diff(places[:, 2]) > -1e-6).all()
+    assert places[-1, 2] - places[0, 2] == pytest.approx(FILE.scene.clearance_m, abs=1e-3)
+    np.testing.assert_allclose(way.positions_rad[[0, -1]], [rise.positions_rad[-1], HOME], atol=1e-9)
 
 
 def test_wall_that_nothing_leads_around_is_named():

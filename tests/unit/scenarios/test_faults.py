@@ -106,10 +106,12 @@ def test_arm_stands_until_somebody_acknowledged(small_cell):
     cell_file = with_faults(small_cell("twin"), Fault(device="arm", kind="connection lost", call=1))
     with open_cell(order_on(cell_file)) as cell:
         cycle = Cycle(cell)
+        cycle.prepare()
+        ticket = cell.source.next()
         before = cell.arm.state().positions_rad
         for _ in range(2):
             with pytest.raises(NotConnected):
-                cycle.prepare()
+                cycle.run(ticket, on_frame=lambda *taken: None, choose_bin=lambda passage: "ok")
         assert cell.arm.state().fault == "it is gone"
         assert (cell.arm.state().positions_rad == before).all()
         cell.arm.recover(acknowledged_by="a person")
