@@ -79,7 +79,7 @@ def test_no_link_touches_the_scene_on_any_leg(planned):
 
 
 def test_warm_start_plans_nothing(empty_store, planned, monkeypatch):
-    path = empty_store / f"round-{stored._key(FILE, PART, stored._hulls_m(PART))}.npz"
+    path = empty_store / f"round-{stored._key(FILE, PART, stored._hulls_m(PART, FOLDER))}.npz"
     stored._write(path, planned)
     monkeypatch.setattr(stored, "_planner", lambda *_: pytest.fail("it planned"))
     again = planned_round(FILE, PART, FOLDER)
@@ -93,7 +93,7 @@ def test_warm_start_plans_nothing(empty_store, planned, monkeypatch):
 
 @pytest.mark.parametrize("change", ["scene", "part", "limits"])
 def test_what_a_round_depends_on_names_its_file(change, monkeypatch):
-    hulls = stored._hulls_m(PART)
+    hulls = stored._hulls_m(PART, FOLDER)
     before = stored._key(FILE, PART, hulls)
     file, part = FILE, PART
     if change == "scene":
