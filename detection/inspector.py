@@ -4,52 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, ModelError, PictureError
-from detection.geometry import Geometry, Mask
+from detection.geometry import Mask
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Reference, prepare
+from detection.scores import ViewScore
 from detection.storage import new_folder, sha256_of_file, write_json
 
 _REFERENCE_FILE = "reference.safetensors"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True)
-class ViewScore:
-    """What one picture says.
-
-    Attributes
-    ----------
-    view : str
-        Name of the view.
-    score : float
-        To be compared with the threshold.
-    heatmap : (R, R) float32
-        Distances over the prepared picture.
-    valid : (R, R) bool
-        Pixels that counted.
-    geometry : Geometry
-        Where in the frame the heatmap lies.
-    quality : float or None
-        How well the picture agrees with the view's reference, 1 at best; None without registration.
-    """
-
-    view: str
-    score: float
-    heatmap: NDArray[np.float32]
-    valid: Mask
-    geometry: Geometry
-    quality: float | None = None
 
 
 @dataclass(frozen=True)

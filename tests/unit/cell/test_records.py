@@ -149,7 +149,7 @@ def test_a_full_disk_stops_the_line_before_the_bin(tmp_path, monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("cell.records.files.os.write", full)
-    with pytest.raises(CellError, match=r"view GP1-V1 cannot be stored .*No space left.*the line stops"):
+    with pytest.raises(CellError, match=r"view GP1-V[0-9] cannot be stored .*No space left.*the line stops"):
         run_line(address, range(1), steps.append)
     monkeypatch.undo()
     assert released(steps) == []

@@ -6,7 +6,7 @@ import pytest
 from prerendered import make_records, run_line
 from typer.testing import CliRunner
 
-from cell.commands import app
+from cell.commands import app, console
 from cell.interfaces import CellError
 
 
@@ -18,9 +18,11 @@ def address(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def records(address):
+def records(address, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 200)
+
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["records", *arguments, "--records", address], env={"COLUMNS": "200"})
+        result = CliRunner().invoke(app, ["records", *arguments, "--records", address])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == 0, result.output
