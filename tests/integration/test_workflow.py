@@ -341,13 +341,10 @@ def test_recorded_parts_are_inspected_again_and_compared(order_of, inspected, mo
     file.write_text(shipped.replace("sqlite:///runs/records.sqlite", address))
     order = replace(order_of("mixed", 3), cell=load_cell(str(file)))
     again = list(inspect(order, model, address))
-    # The same model finds the same, to the last bit: frames, masks and masses are those of then.
+    # The same model finds the same, but for the rounding of a network that runs on another number of threads.
     for first, second in zip(parts, again, strict=False):
-        assert (first.ticket.part_id, first.scores, first.verdict) == (
-            second.ticket.part_id,
-            second.scores,
-            second.verdict,
-        )
+        assert (first.ticket.part_id, first.verdict) == (second.ticket.part_id, second.verdict)
+        assert second.scores == pytest.approx(first.scores, rel=1e-5)
     strict = tmp_path / "strict"
     shutil.copytree(model, strict)
     description = (strict / "inspector.json").read_text()
@@ -357,7 +354,12 @@ def test_recorded_parts_are_inspected_again_and_compared(order_of, inspected, mo
     with Database(Address.parse(address)) as database:
         with database.reading() as session:
             pairs = audits(session)
+            session.expunge_all()
         assert verify(database, progress=lambda done, total: None).problems == ()
+    for first, later in pairs:
+        shown = [[(view.view, view.picture, view.mask) for view in i.verdict.views] for i in (first, later)]
+        assert shown[0] == shown[1] and len(shown[0]) == 16  # frames and masks are those of then, to the last bit
+        assert first.verdict.mass_g == later.verdict.mass_g
     assert [first.part.part_id for first, _ in pairs] == [part.ticket.part_id for part in parts[:3]] * 2
     assert [later.stands for _, later in pairs] == [part.verdict.bin for part in parts[:3]] + ["reject"] * 3
 
