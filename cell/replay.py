@@ -33,6 +33,7 @@ from cell.interfaces import (
     ScaleUnstable,
     Weighing,
 )
+from cell.motion.stored import planned_round
 from cell.motion.trajectory import violation
 from cell.records.address import Address
 from cell.records.database import Database
@@ -275,6 +276,10 @@ class ReplayCamera(_Played):
     Config = FileModel
 
     def __enter__(self) -> Self:
+        order = self._setup.order
+        # The cycle plans the same round, and takes the views in its order.
+        planned = planned_round(order.cell.content, order.part.content, order.part.path.parent)
+        self._names = [name for shown in planned.views for name in shown]
         self._shown: _RecordedPart | None = None
         self._taken = 0
         return self
@@ -306,8 +311,7 @@ class ReplayCamera(_Played):
             raise GrabFailed("camera", "taking a picture", "no part is played back", "present one first")
         if part is not self._shown:
             self._shown, self._taken = part, 0
-        names = self._setup.part.view_names
-        name = names[self._taken % len(names)]
+        name = self._names[self._taken % len(self._names)]
         self._taken += 1
         if name not in part.views:
             raise GrabFailed("camera", f"taking view {name}", "none is recorded of it", "inspect the part itself")

@@ -35,7 +35,7 @@ def test_cycle_with_the_real_drivers_ends_in_a_verdict(order, model, tmp_path):
     for part in results:
         assert part.verdict.bin in ("ok", "reject"), part.verdict.reasons
         assert len(part.scores) == len(part.frames) == 16
-        assert abs(part.weighing.mass_g - 23.003) < 0.1
+        assert abs(part.weighing.mass_g - order.part.content.mass.nominal_g) < 0.25
 
 
 def test_faults_are_recorded_as_recheck_and_the_next_part_is_inspected(order, model, tmp_path):
@@ -49,6 +49,7 @@ def test_faults_are_recorded_as_recheck_and_the_next_part_is_inspected(order, mo
     first, *_, last = results
     assert first.verdict.bin == "recheck" and "is gone" in first.verdict.reasons[0]
     assert last.verdict.bin == "recheck" and "stopped itself" in last.verdict.reasons[0]
+    joined = "inspections i join verdicts v on v.inspection = i.entry"
     with create_engine(records).connect() as connection:
-        stored = connection.execute(text("select part_id, verdict from parts order by id")).all()
+        stored = connection.execute(text(f"select i.part_id, v.verdict from {joined} order by i.entry")).all()
     assert [tuple(row) for row in stored] == [(part.ticket.part_id, part.verdict.bin) for part in results]

@@ -46,7 +46,8 @@ def test_killed_at_every_step_of_a_cycle(tmp_path):
         folder, log = tmp_path / f"at-{step}", tmp_path / f"log-{step}"
         shutil.copytree(empty, folder)
         address = address_in(folder)
-        assert run_until_killed(address, range(1), step, log) == step
+        # Pictures are stored by threads: a step may be counted and not yet be in the log.
+        assert step - 2 <= run_until_killed(address, range(1), step, log) <= step
         done = log.read_text().splitlines()
         found, result, rows = recover(address)
         assert result.problems == () and result.under_way == ()

@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from prerendered import make_records, run_line
+from prerendered import PART, make_records, run_line
 from typer.testing import CliRunner
 
 from cell.commands import app, console
@@ -42,7 +42,11 @@ def test_list_shows_the_newest_last(records):
 def test_show_tells_everything_about_a_part(records):
     records("decide", "p-00002", "ok", "--who", "me", "--why", "weighed again")
     out = records("show", "p-00002")
-    assert "is not 23" in out and "decision: verdict: ok, by me: weighed again" in out and out.count("GP") == 4
+    assert (
+        f"is not {PART.mass.nominal_g}" in out
+        and "decision: verdict: ok, by me: weighed again" in out
+        and out.count("GP") == 4
+    )
     with pytest.raises(CellError, match="no part x on record"):
         records("show", "x")
 
