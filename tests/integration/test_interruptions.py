@@ -120,7 +120,7 @@ def test_a_thousand_parts_with_kills_at_random(tmp_path):
     while begun < count:
         log = tmp_path / f"log-{kills}"
         child = start_line(address, range(begun, count), log)
-        time.sleep(rng.uniform(0.1, 1.5))
+        time.sleep(rng.uniform(0.1, 0.4))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         kills += 1

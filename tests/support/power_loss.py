@@ -20,13 +20,13 @@ class Disk:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
         self._open: dict[int, Path] = {}
-        self._synced: dict[int, bytes] = {}
+        # What a file holds without power, by its inode; a number that is used again gets a new box.
+        self._synced: dict[int, list[bytes]] = {}
         self._lasting: set[Path] = set(folder.rglob("*"))
-        self._inodes: dict[Path, int] = {}
+        self._named: dict[Path, list[bytes]] = {}
         for path in self._lasting:
             if path.is_file():
-                self._inodes[path] = path.stat().st_ino
-                self._synced[path.stat().st_ino] = path.read_bytes()
+                self._named[path] = self._synced[path.stat().st_ino] = [path.read_bytes()]
         # Files are written by a thread: the power is lost between two of its calls, not within one.
         self._call = threading.RLock()
         self.after_call: Callable[[], None] = lambda: None
@@ -48,8 +48,10 @@ class Disk:
 
         return wrapped
 
-    def _opened(self, descriptor: int, path: Any, *args: Any) -> None:
+    def _opened(self, descriptor: int, path: Any, flags: int, *args: Any) -> None:
         self._open[descriptor] = Path(path)
+        if flags & os.O_EXCL:
+            self._synced[os.fstat(descriptor).st_ino] = [b""]
 
     def _fsynced(self, result: None, descriptor: int) -> None:
         path = self._open[descriptor]
@@ -57,9 +59,9 @@ class Disk:
             for name in path.iterdir():
                 self._lasting.add(name)
                 if name.is_file():
-                    self._inodes[name] = name.stat().st_ino
+                    self._named[name] = self._synced.setdefault(name.stat().st_ino, [b""])
         else:
-            self._synced[path.stat().st_ino] = path.read_bytes()
+            self._synced[path.stat().st_ino][0] = path.read_bytes()
 
     def after_loss(self, target: Path, *, names: bool) -> None:
         """Copy what would be left.
@@ -79,8 +81,8 @@ class Disk:
             if path.is_dir():
                 copy.mkdir(parents=True, exist_ok=True)
             else:
-                inode = path.stat().st_ino if names else self._inodes[path]
-                copy.write_bytes(self._synced.get(inode, b""))
+                held = self._synced.get(path.stat().st_ino, [b""]) if names else self._named[path]
+                copy.write_bytes(held[0])
 
 
 def copy_database(file: Path, folder: Path) -> None:

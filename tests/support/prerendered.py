@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,11 +223,12 @@ def start_line(address: str, numbers: range, log: Path, watch: Tick = lambda wha
         return child
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        write = os.write
+        write, turn = os.write, threading.Lock()
 
         def tick(what: str) -> None:
-            watch(what)
-            write(out, f"{what}\n".encode())
+            with turn:  # the archive's threads tick, too
+                watch(what)
+                write(out, f"{what}\n".encode())
 
         _tick_on_files(tick)
         _tick_on_commits(tick)
