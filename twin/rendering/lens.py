@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from detection.kernels import parallel_kernel
+from detection.kernels import kernel, parallel_kernel
 
 _WAVELENGTH_M = 550e-9
 # A Gaussian is as wide as the core of the Airy pattern with this times wavelength × f-number (Zhang et al., 2007).
@@ -207,7 +207,7 @@ def _spread_rows(
 ) -> None:
     """Spread light and weight along rows and turn the picture, so that the columns come next.
 
-    Where light came to pixels that had none, it takes its blur along.
+    Each pixel gathers by its own blur, so that even light stays even; one that holds nothing, by that of its neighbour.
     """
     n_planes, height, width = out.shape[0], light.shape[1], light.shape[2]
     reach = taps.shape[1] // 2
@@ -216,37 +216,43 @@ def _spread_rows(
         rows = np.empty((bottom - top, n_planes, width), np.float32)
         # Beyond the picture it goes on as it ends.
         padded = np.empty((n_planes, width + 2 * reach), np.float32)
-        padded_levels = np.empty(width + 2 * reach, np.uint8)
-        shares = np.empty(width, np.float32)
+        blur, shares = np.empty(width, np.uint8), np.empty(width, np.float32)
         for y in range(top, bottom):
             for x in range(width + 2 * reach):
                 inside = min(max(x - reach, 0), width - 1)
-                padded_levels[x] = levels[y, inside]
+                there = levels[y, inside] > 0
                 for plane in range(n_planes - 1):
-                    padded[plane, x] = light[plane, y, inside]
-                padded[n_planes - 1, x] = weight[y, inside]
+                    padded[plane, x] = light[plane, y, inside] if there else np.float32(0)
+                padded[n_planes - 1, x] = weight[y, inside] if there else np.float32(0)
+            _reached(levels[y], reaches, blur)
             rows[y - top] = 0
             for d in range(2 * reach + 1):
                 for x in range(width):
-                    shares[x] = taps[padded_levels[x + d], d]
+                    shares[x] = taps[blur[x], d]
                 for plane in range(n_planes):
                     row, source = rows[y - top, plane], padded[plane]
                     for x in range(width):
                         row[x] += shares[x] * source[x + d]
-            last, end = np.uint8(0), -1
-            for x in range(width):
-                if levels[y, x]:
-                    last = levels[y, x]
-                    end = x + reaches[last - 1]
-                out_levels[x, y] = last if x <= end else np.uint8(0)
-            last, end = np.uint8(0), width
-            for x in range(width - 1, -1, -1):
-                if levels[y, x]:
-                    last = levels[y, x]
-                    end = x - reaches[last - 1]
-                elif x >= end:
-                    out_levels[x, y] = max(out_levels[x, y], last)
+            out_levels[:, y] = blur
         for plane in range(n_planes):
             for x in range(width):
                 for y in range(top, bottom):
                     out[plane, x, y] = rows[y - top, plane, x]
+
+
+@kernel
+def _reached(levels: NDArray[np.uint8], reaches: NDArray[np.int64], blur: NDArray[np.uint8]) -> None:
+    """Give pixels of a row that hold nothing the largest blur of those beside them that reach them."""
+    last, end = np.uint8(0), -1
+    for x in range(len(levels)):
+        if levels[x]:
+            last = levels[x]
+            end = x + reaches[last - 1]
+        blur[x] = last if x <= end else np.uint8(0)
+    last, end = np.uint8(0), len(levels)
+    for x in range(len(levels) - 1, -1, -1):
+        if levels[x]:
+            last = levels[x]
+            end = x - reaches[last - 1]
+        elif x >= end:
+            blur[x] = max(blur[x], last)
