@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _EVIDENCE_SIDE = 512
 _PRUNED_AFTER = 50
 
+Watch = Callable[[Cell], Cell]
+"""Gets the connected cell and returns the one that is used, with devices that tell or refuse more."""
+
 Clear = Callable[[Sequence[Interrupted]], str]
 """Gets the parts that an interrupted line left, and answers with who saw that hand and scale are empty."""
 
@@ -69,7 +72,9 @@ def refuse_uncleared(parts: Sequence[Interrupted]) -> str:
     )
 
 
-def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared) -> Iterator[InspectedPart]:
+def inspect(
+    order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, watch: Watch | None = None
+) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
     Parameters
@@ -82,6 +87,8 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
         Address of the records (`cell.records.address`).
     clear : callable
         Asked before anything moves, where an interrupted line left parts; they become ``recheck``.
+    watch : callable, optional
+        Stands between the cycle and the devices; importable where the cell file allows several copies.
 
     Raises
     ------
@@ -91,26 +98,29 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
         The line stopped; the part at which it did came out as ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads)
+    work = partial(_inspect_parts, model=model, records=records, threads=threads, watch=watch)
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
         left = find_interrupted(database)
         if left:
             close_interrupted(database, left, cleared_by=clear(left))
-        watch = DriftWatch(database)
+        drift = DriftWatch(database)
         rule = order.cell.content.retention
         for number, part in enumerate(run_line(order, work), start=1):
-            yield replace(part, alarms=watch.update())
+            yield replace(part, alarms=drift.update())
             if rule is not None and number % _PRUNED_AFTER == 0:
                 prune(database, rule)
         if rule is not None:
             prune(database, rule)
 
 
-def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Iterator[InspectedPart]:
+def _inspect_parts(
+    order: Order, model: Path, records: str, threads: int, watch: Watch | None
+) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
-    with open_cell(order) as cell:
+    with open_cell(order) as connected:
+        cell = connected if watch is None else watch(connected)
         refuse_mismatch(inspector, cell, str(model))
         with (
             LineRecords(records, Run.of(order, cell, model)) as book,
