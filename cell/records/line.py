@@ -144,8 +144,9 @@ class LineRecords:
 
     def end(self, part: InspectedPart, *, bin: Bin | None, fault: str | None = None) -> None:
         """Record how the cycle ended: the bin that the part was let go over, or None with the fault."""
+        inspection = self._at_hand.entry
         row = EndingRecord(
-            inspection=self._at_hand.entry,
+            inspection=inspection,
             verdict=part.verdict.bin,
             bin=bin,
             cycle_s=_finite(part.cycle_s),
@@ -155,7 +156,7 @@ class LineRecords:
             append(session, row)
         try:
             # The arm is home: what people only look at delays no part.
-            self._marks.put(row.inspection, part.evidence, threshold=part.threshold)
+            self._marks.put(inspection, part.evidence, threshold=part.threshold)
         except OSError as error:
             raise CellError(f"{self._address.pictures}: cannot be written: {error.strerror or error}") from error
         self._part = None
