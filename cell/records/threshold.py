@@ -71,7 +71,7 @@ def newest_scored(session: Session, *, count: int) -> ScoredParts | None:
         return None
     try:
         model = json.loads(session.get_one(ContentRecord, run.model_hash).text)
-        k, views, threshold = int(model["config"]["vote"]["k"]), len(model["views"]), float(model["threshold"])
+        k, views, threshold = int(model["config"]["vote"]["k"]), len(model["frame_shapes"]), float(model["threshold"])
     except (KeyError, ValueError, TypeError):
         return None
     runs = select(RunRecord.entry).where(RunRecord.model_hash == run.model_hash)

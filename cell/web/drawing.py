@@ -69,8 +69,8 @@ def draw_masses(parts: Sequence[WeighedPart], limits: MassLimits | None, texts: 
     masses = [part.mass_g for part in parts]
     low, high = min(masses), max(masses)
     if limits is not None:
-        # Three tolerances show all that matters; one lost part must not flatten the others.
-        reach = 3 * limits.tolerance_g
+        # Twice the tolerance shows all that matters; one lost part must not flatten the others.
+        reach = 2 * limits.tolerance_g
         low, high = limits.nominal_g - reach, limits.nominal_g + reach
     plot = _Plot(low, high, len(parts))
     if limits is not None:

@@ -150,7 +150,6 @@ class _Line:
     def work(self) -> None:
         """Run a shift at each start; after one that failed, wait until a person acknowledged."""
         while True:
-            self._set(state="ready", message="", part_id=None, doing="", at="", taken=(), mass_g=None)
             self._started.get()
             self._stop = Stop()
             self._resumed.set()
@@ -158,6 +157,7 @@ class _Line:
                 self._shift()
             except (CellError, DetectionError, OSError) as error:
                 self._hold(error)
+            self._set(state="ready", message="", part_id=None, doing="", at="", taken=(), mass_g=None)
 
     def _shift(self) -> None:
         numbers = self._order.numbers[self._used :]
@@ -170,7 +170,8 @@ class _Line:
                 if self._turn("pausing", "paused"):
                     self._set(part_id=None, doing="", at="", taken=(), mass_g=None)
                     self._resumed.wait()
-                if self._stop.asked or self._now.state == "stopping":
+                # A part that did not reach its bin comes before the error that says why.
+                if self._now.state == "stopping" and part.cycle_s is not None:
                     return
         finally:
             parts.close()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from cell.records.charts import mass_limits, newest_masses, newest_run, traces
-from cell.records.drift import BASELINE
+from cell.records.drift import BASELINE, MASS
 from cell.web.drawing import draw_masses, draw_trace
 from cell.web.site import Site, Visit, frame, markup
 
@@ -33,6 +33,6 @@ def _render(visit: Visit, session: Session) -> str:
         (name, trace, draw_trace(name, trace, visit.texts)) for name, trace in traces(session, shown=_SHOWN).items()
     ]
     # What needs a look first.
-    control.sort(key=lambda chart: not chart[1].outside)
+    control.sort(key=lambda chart: (not chart[1].outside, chart[0] != MASS, chart[0]))
     masses = draw_masses(newest_masses(session, count=_SHOWN), limits, visit.texts)
     return visit.render("charts.html.j2", masses=masses, control=control, baseline=BASELINE)

@@ -26,13 +26,14 @@ def put(site: Site) -> None:
         visit = Visit.of(request)
         frame(visit, request, "parts")
         try:
-            html, verdict = await site.read(partial(_render, site, visit, entry))
+            head, rest, verdict = await site.read(partial(_render, site, visit, entry))
         except CellError as error:
             markup(visit.render("problem.html.j2", problem=str(error)))
             return
+        markup(head)
         if verdict is not None and visit.person.role == "operator":
             _Decision(site, visit, entry, verdict)
-        markup(html)
+        markup(rest)
 
     @ui.page("/parts/{entry}/{place}")
     async def picture(request: Request, entry: int, place: int) -> None:
@@ -53,22 +54,26 @@ def put(site: Site) -> None:
             markup(visit.render("problem.html.j2", problem=str(error)))
 
 
-def _render(site: Site, visit: Visit, entry: int, session: Session) -> tuple[str, str | None]:
-    """Return the page, and as what the part ended; None while it is under way."""
+def _render(site: Site, visit: Visit, entry: int, session: Session) -> tuple[str, str, str | None]:
+    """Return what stands above and below the decision, and as what the part ended; None while it is under way."""
     inspection = by_entry(session, entry)
     limits = limits_of(session, inspection)
     mass_g = inspection.verdict.mass_g if inspection.verdict else None
-    html = visit.render(
-        "part.html.j2",
+    head = visit.render(
+        "part_head.html.j2",
         i=inspection,
         findings=findings(inspection, limits, visit.texts),
         decisions=decisions_of(session, entry),
+    )
+    rest = visit.render(
+        "part.html.j2",
+        i=inspection,
         faults=[fault.message for fault in faults_of(session, entry)],
         alarms=[alarm.message for alarm in alarms_of(session, entry)],
         gauge=draw_gauge(mass_g, limits, visit.texts),
         views=worst_first(shown_views(site, session, inspection)),
     )
-    return html, inspection.ending.verdict if inspection.ending else None
+    return head, rest, inspection.ending.verdict if inspection.ending else None
 
 
 class _Decision:

@@ -7,7 +7,7 @@ function setUp(frame) {
   const zoom = (factor, x, y) => {
     const before = scale;
     scale = factor === "fit" ? 1 : Math.min(WIDEST, Math.max(1, scale * factor));
-    picture.style.width = `${100 * scale}%`;
+    picture.style.width = picture.style.height = `${100 * scale}%`;
     // What was under the mouse stays there.
     frame.scrollLeft = (frame.scrollLeft + x) * (scale / before) - x;
     frame.scrollTop = (frame.scrollTop + y) * (scale / before) - y;
