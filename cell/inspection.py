@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def refuse_uncleared(parts: Sequence[Interrupted]) -> str:
 
 def inspect(
     order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, watch: Watch | None = None
-) -> Iterator[InspectedPart]:
+) -> Generator[InspectedPart, None, None]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
     Parameters

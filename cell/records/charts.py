@@ -88,7 +88,11 @@ def newest_masses(session: Session, *, count: int) -> list[WeighedPart]:
         .order_by(InspectionRecord.entry.desc())
         .limit(count)
     )
-    return [WeighedPart(*row) for row in reversed(session.execute(query).all())]
+    return [
+        WeighedPart(inspection, part_id, mass_g, verdict)
+        for inspection, part_id, mass_g, verdict in reversed(session.execute(query).all())
+        if mass_g is not None
+    ]
 
 
 def traces(session: Session, *, shown: int) -> dict[str, Trace]:
@@ -113,13 +117,14 @@ def traces(session: Session, *, shown: int) -> dict[str, Trace]:
     if run is None:
         return {}
     charted = _charted(session, run)
-    first = [tuple(row) for row in session.execute(charted.order_by(InspectionRecord.entry).limit(BASELINE))]
+    first = session.execute(charted.order_by(InspectionRecord.entry).limit(BASELINE)).all()
     after = charted.where(InspectionRecord.entry > first[-1][0]) if first else charted
     last = session.execute(after.order_by(InspectionRecord.entry.desc()).limit(shown + _FORGOTTEN)).all()
-    rows = [*first, *(tuple(row) for row in reversed(last))]
+    rows = [*first, *reversed(last)]
     scores: dict[int, list[tuple[str, float | None]]] = {}
     wanted = select(ViewRecord.verdict, ViewRecord.view, ViewRecord.score).order_by(ViewRecord.place)
-    for verdict, view, score in session.execute(wanted.where(ViewRecord.verdict.in_([row[1] for row in rows]))):
+    wanted = wanted.where(ViewRecord.verdict.in_([verdict for _, verdict, _ in rows]))
+    for verdict, view, score in session.execute(wanted):
         scores.setdefault(verdict, []).append((view, score))
     values: dict[str, list[tuple[int, float]]] = {}
     for inspection, verdict, mass_g in rows:
