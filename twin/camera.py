@@ -20,6 +20,7 @@ from twin.conditions import Conditions
 from twin.rendering.egl import EglScene, egl_found
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Renderer
 from twin.rendering.lens import Lens, blurred
+from twin.rendering.photoreal import PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.sensor import bend, expose
 from twin.rendering.shading import Lamp, Materials, Mirrored, shade
@@ -48,7 +49,9 @@ class TwinCameraConfig(FileModel):
     """Sensor, lens, light and looks. The defaults are a 20 MP sensor of 2.4 µm pixels, binned, behind 25 mm."""
 
     serial: str = "twin-0001"
-    renderer: Literal["auto", "egl", "tiny"] = Field("auto", description="auto: EGL where it is found, else tiny")
+    renderer: Literal["auto", "egl", "tiny", "photoreal"] = Field(
+        "auto", description="auto: EGL where it is found, else tiny; photoreal: a clear part, by ray tracing"
+    )
     pixel_format: Literal["RGB8", "Mono8"] = "RGB8"
     width: int = Field(1280, ge=64, le=5472)
     height: int = Field(960, ge=64, le=3648)
@@ -78,11 +81,13 @@ class TwinCameraConfig(FileModel):
 
     def scene(self, scene: Scene, pan_m: float) -> Renderer:
         """Return the cell as the renderer that was asked for, or that is there, draws it."""
-        if self.renderer == "egl" or (self.renderer == "auto" and egl_found()):
-            return EglScene(scene, pan_m=pan_m)
-        if self.renderer == "auto":
-            _say_that_egl_is_missing()
-        return TinyScene(scene, pan_m=pan_m)
+        if self.renderer == "egl" or (self.renderer != "tiny" and egl_found()):
+            drawn: Renderer = EglScene(scene, pan_m=pan_m)
+        else:
+            if self.renderer != "tiny":
+                _say_that_egl_is_missing()
+            drawn = TinyScene(scene, pan_m=pan_m)
+        return PhotorealScene(drawn, scene, pan_m=pan_m) if self.renderer == "photoreal" else drawn
 
     def lens(self, distance_m: float) -> Lens:
         """Return the lens, focused on a plane."""
@@ -231,12 +236,20 @@ def picture(
         distance_m=distance_m,
         ambient=config.ambient,
     )
-    fingers = None
-    if conditions.reflection > 0:
-        fingers = Mirrored(_finger_boxes(snapshot), to_camera @ forward(snapshot.joints), conditions.reflection)
-    light = shade(geometry, k, lamp, materials, part=held, mirrored=fingers)
     bare = materials.albedo[PART] * np.float32(config.white * distance_m**2)
-    seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare)
+    if isinstance(renderer, PhotorealScene):
+        # What lies on the part is in the traced scene; here it shows the denoiser where it is, and what is seen.
+        guide = np.ascontiguousarray(np.moveaxis(materials.albedo[geometry.surface], -1, 0))
+        seen = lay_skins(guide, geometry, snapshot, straight.pose, k, bare=bare)
+        # Of a generator of its own, so that the sensor's noise is the same whatever draws the light.
+        seed = int(rng.spawn(1)[0].integers(2**32))
+        light = renderer.trace(snapshot, straight, lamp, materials, guide=guide, seed=seed)
+    else:
+        fingers = None
+        if conditions.reflection > 0:
+            fingers = Mirrored(_finger_boxes(snapshot), to_camera @ forward(snapshot.joints), conditions.reflection)
+        light = shade(geometry, k, lamp, materials, part=held, mirrored=fingers)
+        seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare)
     before = (geometry.surface == PART) | (geometry.surface == FINGER)
     light = blurred(light, geometry.depth_m, before, config.lens(distance_m - conditions.focus_mm / 1000))
     image = expose(
