@@ -31,8 +31,10 @@ _MAX_DEPTH = 16
 # How broad the shining ring is, a share of its diameter.
 _RING_SHARE = 0.2
 _RING_SEGMENTS = 96
-# The dark field: a panel behind the part that fills a cone of 45° to each side, seen from the part.
+# The dark field: a panel so far behind the part that fills a cone of so much to each side, seen from the part; the
+# picture's corners need 20°.
 _PANEL_MM = 2000.0
+_PANEL_DEG = 30.0
 # The two sides of a skin are two layers so far apart: beyond the step, 5 µm, that rays take away from a surface.
 _SIDES_MM = 0.01
 
@@ -147,7 +149,7 @@ def _load(
     looks[:3, :3] = eye.rotation * (-1, -1, 1)
     looks[:3, 3] = eye.position_m * 1000
     behind = np.eye(4)
-    behind[:3, :3] = eye.rotation * (_PANEL_MM, -_PANEL_MM, -_PANEL_MM)
+    behind[:3, :3] = eye.rotation * (_PANEL_MM * np.tan(np.radians(_PANEL_DEG)) * np.array([1, -1, -1]))
     behind[:3, 3] = eye.position_m * 1000 + eye.rotation[:, 2] * (lamp.distance_m * 1000 + _PANEL_MM)
     panel = materials.albedo[NOTHING] * np.float32(lamp.white) * materials.brightness[NOTHING]
     scene: dict[str, Any] = {
