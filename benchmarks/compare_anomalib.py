@@ -135,13 +135,14 @@ def _print_table(figures: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     peers = {figure["resolution"]: figure for figure in figures if figure["side"] == "anomalib"}
     for figure in figures:
+        auroc = "–" if figure["image_auroc"] is None else format(figure["image_auroc"], ".3f")
         peer = peers[figure["resolution"]]
         print(
             f"| {figure['side']} | {figure['resolution']}² | {figure['score_seconds']:.3f} "
             f"| {peer['score_seconds'] / figure['score_seconds']:.1f}× "
             f"| {figure['score_peak_gb']:.2f} | {figure['score_peak_gb'] / peer['score_peak_gb']:.0%} "
             f"| {figure['fit_seconds']:.1f} | {figure['fit_peak_gb']:.2f} "
-            f"| {figure['fit_peak_gb'] / peer['fit_peak_gb']:.0%} | {figure['image_auroc']:.3f} |"
+            f"| {figure['fit_peak_gb'] / peer['fit_peak_gb']:.0%} | {auroc} |"
         )
 
 

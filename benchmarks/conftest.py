@@ -3,6 +3,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cell", default="twin", help="the cell that the cycle is measured on")
+    parser.addoption("--cycles", type=int, default=10, help="how many cycles the benchmark of motion runs")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

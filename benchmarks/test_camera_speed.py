@@ -5,7 +5,8 @@ import pytest
 
 from cell.config import load_cell, load_part
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose, plan_round
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
 from twin.camera import TwinCameraConfig, picture
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
@@ -29,8 +30,8 @@ def test_a_picture_is_drawn(benchmark, renderer: str, pixel_format: str, width: 
         pytest.skip("EGL is not here: apt-get install libegl1 libegl-mesa0")
     picked = {"renderer": renderer, "pixel_format": pixel_format, "width": width, "height": height}
     config = TwinCameraConfig.model_validate(FILE.camera.options | picked)
-    grasp, views = PART.grasps[0], plan_round(FILE.scene, PART, np.array(FILE.motion.home_rad)).views[0]
-    q = list(views.values())[1].q
+    grasp, views = PART.grasps[0], planned_round(FILE, PART, load_part("ring").path.parent).views[0]
+    q = views["GP1-V2"].q
     body = PartBody("ring", Ring(RingConfig()).make().mesh, (), 23.0, (), (), (), 1.0, Conditions(), (0, 0))
     snapshot = Snapshot(q, np.full(2, grasp.width_mm / 2000), body, forward(q) @ grasp_pose(grasp).inverse())
     camera = config.pinhole(FILE.scene.camera)

@@ -1,14 +1,16 @@
 """How long a part takes: the cell's own time beside the computing time that pytest-benchmark measures."""
 
-import numpy as np
 import pytest
 
 from cell.config import load_cell, load_part, load_production
 from cell.cycle import Cycle
+from cell.gantt import seconds_by_kind
 from cell.interfaces import Intrinsics
-from cell.motion.round import camera_pose, plan_round
+from cell.motion.round import camera_pose
+from cell.motion.stored import planned_round
 from cell.setup import Order, open_cell
 from cell.silhouette import hand_mask
+from cell.timeline import robot_time
 
 
 def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
@@ -26,6 +28,8 @@ def test_a_part_goes_round(benchmark, request: pytest.FixtureRequest) -> None:
 
         cycle_s = benchmark.pedantic(one_part, rounds=4, iterations=1)
         benchmark.extra_info["cell_time_s"] = round(cycle_s, 2)
+        benchmark.extra_info["robot_s"] = robot_time(cycle.steps)
+        benchmark.extra_info |= seconds_by_kind(cycle.steps)
 
 
 def test_a_picture_is_taken(benchmark, request: pytest.FixtureRequest) -> None:
@@ -38,8 +42,8 @@ def test_a_picture_is_taken(benchmark, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("view", range(8))
 def test_hand_is_masked_in_20_megapixels(benchmark, view: int) -> None:
-    file, part = load_cell("twin").content, load_part("ring").content
-    stop = list(plan_round(file.scene, part, np.array(file.motion.home_rad)).views[0].values())[view]
+    file, part = load_cell("twin").content, load_part("ring")
+    stop = list(planned_round(file, part.content, part.path.parent).views[0].values())[view]
     camera, k = camera_pose(file.scene.camera), Intrinsics(10417.0, 10417.0, 2736.0, 1824.0, 5472, 3648)
     hand = file.hand.model_copy(update={"palm": True})
     benchmark(hand_mask, hand, stop.q, 0.004, camera, k)

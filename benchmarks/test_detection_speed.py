@@ -26,7 +26,7 @@ from detection.gaussian import Gaussians, leave_one_out, whitening_factors
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Moments, packed_length
 from detection.padim import arithmetic_of, pick_channels, resolved
-from detection.preprocess import prepare
+from detection.preprocess import make_reference, prepare
 
 DIMENSIONS = 100
 RESOLUTIONS = [256, 512, 1024]
@@ -155,6 +155,14 @@ def test_fit_12_pictures(benchmark: BenchmarkFixture, resolution: Any, precision
     benchmark.pedantic(model.fit, (pictures,), warmup_rounds=1)
 
 
+def some_frame() -> NDArray[np.uint8]:
+    """1.2 megapixels: a bright part with some structure on a dark background."""
+    frame = RNG.integers(0, 20, (960, 1280, 3), dtype=np.uint8)
+    frame[100:800, 300:1000] += 150
+    frame[300:500, 400:450] -= 80
+    return frame
+
+
 @pytest.fixture(scope="module", params=[512, 1024])
 def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A bfloat16 model of 16 views, as large as a trained one: 11 GB at 1024²."""
@@ -182,7 +190,8 @@ def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         trained_with=(),
     )
     folder = tmp_path_factory.mktemp("sixteen") / "model"
-    Inspector(info, dict.fromkeys(views, model)).save(folder)
+    reference = make_reference(some_frame(), config=info.config.preprocess)
+    Inspector(info, dict.fromkeys(views, model), dict.fromkeys(views, reference)).save(folder)
     yield folder
     for file in folder.rglob("*.safetensors"):
         file.unlink()
@@ -196,8 +205,7 @@ def test_load_sixteen_views(benchmark: BenchmarkFixture, sixteen_views: Path) ->
 def test_score_sixteen_views(benchmark: BenchmarkFixture, sixteen_views: Path) -> None:
     """Sixteen frames of 1.2 megapixels to sixteen scores, one after the other."""
     inspector = Inspector.load(sixteen_views)
-    frame = RNG.integers(0, 20, (960, 1280, 3), dtype=np.uint8)
-    frame[100:800, 300:1000] += 150
+    frame = some_frame()
     benchmark.pedantic(
         lambda: [inspector.score_view(view, frame).score for view in inspector.views], rounds=3, warmup_rounds=1
     )

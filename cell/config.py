@@ -143,14 +143,15 @@ def load_class(entry: ClassEntry, where: str, *, like: type) -> tuple[type[Any],
     return found, check(entry.options, config_model, where)
 
 
-def _load(kind: str, name: str, model: type[_ModelT]) -> Loaded[_ModelT]:
+def load_file(kind: str, name: str, model: type[_ModelT]) -> Loaded[_ModelT]:
+    """Read a file by a name under ``assets/<kind>`` or by its path."""
     path = _find(kind, name)
     return Loaded(path, check(read_yaml(path), model, str(path)))
 
 
 def load_cell(name: str) -> Loaded[CellFile]:
     """Read a cell file by name or path; the classes it names are imported and their keys checked."""
-    loaded = _load("cells", name, CellFile)
+    loaded = load_file("cells", name, CellFile)
     for device, protocol in DEVICES.items():
         entry = getattr(loaded.content, device)
         if entry is not None:
@@ -160,14 +161,14 @@ def load_cell(name: str) -> Loaded[CellFile]:
 
 def load_part(name: str) -> Loaded[PartFile]:
     """Read a part file by name or path."""
-    return _load("parts", name, PartFile)
+    return load_file("parts", name, PartFile)
 
 
 def load_production(name: str) -> Loaded[ProductionFile]:
     """Read a production file by name or path."""
-    return _load("production", name, ProductionFile)
+    return load_file("production", name, ProductionFile)
 
 
 def load_detection(name: str) -> Loaded[DetectionConfig]:
     """Read a detection file by name or path."""
-    return _load("detection", name, DetectionConfig)
+    return load_file("detection", name, DetectionConfig)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,17 +23,22 @@ from cell.interfaces import (
     ScaleUnstable,
     Weighing,
 )
-from cell.motion.round import Handling, Round, Stop, camera_pose, plan_round
-from cell.motion.trajectory import point_to_point
+from cell.motion.round import FEEDER, HOME, SCALE, Round, beside_scale, camera_pose, on_scale, over_bin
+from cell.motion.stillness import expected_blur_px
+from cell.motion.stored import planned_round, way_home
+from cell.motion.trajectory import stretched
 from cell.schema import GraspPoint
 from cell.setup import Cell
 from cell.silhouette import hand_mask
+from cell.timeline import Step, Timeline
 
 Bin = Literal["ok", "reject", "recheck"]
 
 OnFrame = Callable[[str, Frame, NDArray[np.bool_] | None], None]
 """Gets the name of the view, the frame, and the mask (H, W) of the hand in it; None where the cell masks nothing."""
 
+_LOOK_S = 0.004
+_HOME_RAD = 1e-3
 # Faults of a sensor: the arm still knows where the part is and brings it to the bin for another look.
 _SENSING_FAULTS = (DeviceTimeout, GrabFailed, NotConnected, ProtocolError, ScaleOverload, ScaleUnstable)
 
@@ -69,13 +74,20 @@ class Cycle:
 
     Notes
     -----
-    Every pose is worked out in `prepare`, before anything moves. Frames are handed to the caller as they are
-    taken; the caller says at the end into which bin the part goes.
+    Every pose and every way is planned in `prepare`, before anything moves. Frames are handed to the caller as they
+    are taken, in the order of the round; the caller says at the end into which bin the part goes.
     """
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._round: Round | None = None
+        self._timeline = Timeline(cell.clock)
+        self._at = HOME
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What the time of the last cycle went into, as far as it came."""
+        return self._timeline.steps
 
     def prepare(self) -> None:
         """Plan the round and bring the arm home with an open, empty hand.
@@ -83,11 +95,18 @@ class Cycle:
         Raises
         ------
         MotionRejected
-            A pose cannot be reached; nothing has moved.
+            A pose cannot be reached, or something is in the way; nothing has moved.
         """
         cell = self._cell
-        self._round = plan_round(cell.file.scene, cell.part, np.array(cell.file.motion.home_rad))
-        self._go(self._round.home)
+        planned = planned_round(cell.file, cell.part, cell.folder)
+        speed = cell.file.motion.speed
+        legs = {names: stretched(leg, speed) for names, leg in planned.legs.items()}
+        here = cell.arm.state().positions_rad
+        if np.abs(here - planned.home.q).max() > _HOME_RAD:
+            opening = cell.gripper.state().width_m
+            for leg in way_home(cell.file, cell.part, cell.folder, here, opening):
+                cell.arm.follow(stretched(leg, speed))
+        self._round = replace(planned, legs=legs)
         cell.gripper.release()
         cell.scale.tare()
 
@@ -127,60 +146,73 @@ class Cycle:
         cell, planned = self._cell, self._round
         first, second = cell.part.grasps
         start = cell.clock.now()
+        self._timeline = Timeline(cell.clock)
+        self._at = HOME
         pictures: list[str] = []
         faults: list[str] = []
 
-        def show(stops: dict[str, Stop]) -> None:
-            for name, stop in stops.items():
-                if faults:
-                    return
-                self._go(stop)
+        def show(names: Iterable[str]) -> None:
+            for name in names:
+                self._go(name)
                 grasp = self._check_held(f"showing {name}")
-                cell.clock.sleep(cell.file.motion.settle_s)
-                joints = cell.arm.state().positions_rad
+                if faults:
+                    # No more pictures, but the arm knows its way only from pose to pose.
+                    continue
                 try:
-                    frame = cell.camera.capture()
+                    self._settle(name)
+                    joints = cell.arm.state().positions_rad
+                    frame = self._capture(name)
                 except _SENSING_FAULTS as error:
                     faults.append(str(error))
-                    return
+                    continue
                 on_frame(name, frame, self._mask(joints, grasp.width_m))
                 pictures.append(name)
 
-        self._pick(planned.pick, first)
+        self._go(FEEDER)
+        self._grasp(first)
         show(planned.views[0])
-        self._put(planned.put)
+        self._go(SCALE)
+        self._release()
+        self._go(beside_scale(second))
         weighing = None
         try:
-            weighing = cell.scale.weigh()
+            with self._timeline.step("weighing", SCALE):
+                weighing = cell.scale.weigh()
         except _SENSING_FAULTS as error:
             faults.append(str(error))
-        self._pick(planned.repick, second)
+        self._go(on_scale(second))
+        self._grasp(second)
         show(planned.views[1])
         passage = Passage(ticket, weighing, tuple(pictures), tuple(faults))
-        target = choose_bin(passage)
-        self._put(planned.bins[target])
-        self._go(planned.home)
+        with self._timeline.step("waiting", "verdict"):
+            target = choose_bin(passage)
+        self._go(over_bin(target))
+        self._release()
+        self._go(HOME)
         return passage, target, cell.clock.now() - start
 
-    def _pick(self, place: Handling, grasp: GraspPoint) -> None:
-        self._go(place.above)
-        self._go(place.at)
-        held = self._cell.gripper.grasp(grasp.width_mm / 1000, grasp.force_n)
+    def _go(self, name: str) -> None:
+        """Move along the planned leg to a pose."""
+        assert self._round is not None
+        with self._timeline.step("motion", name):
+            self._cell.arm.follow(self._round.legs[self._at, name])
+        self._at = name
+
+    def _grasp(self, grasp: GraspPoint) -> None:
+        with self._timeline.step("gripper", f"take by {grasp.name}"):
+            held = self._cell.gripper.grasp(grasp.width_mm / 1000, grasp.force_n)
         if not held.held:
             raise GraspLost(
                 "gripper",
-                f"taking the part at {place.at.name} by {grasp.name}",
+                f"taking the part at {self._at} by {grasp.name}",
                 f"the fingers stand {held.width_m * 1000:.1f} mm apart and hold nothing {grasp.width_mm} mm wide",
                 "look where the part lies",
             )
-        self._go(place.above)
 
-    def _put(self, place: Handling) -> None:
-        self._go(place.above)
-        self._go(place.at)
-        self._check_held(f"putting the part at {place.at.name}")
-        self._cell.gripper.release()
-        self._go(place.above)
+    def _release(self) -> None:
+        self._check_held(f"putting the part at {self._at}")
+        with self._timeline.step("gripper", f"let go at {self._at}"):
+            self._cell.gripper.release()
 
     def _check_held(self, doing: str) -> Grasp:
         grasp = self._cell.gripper.state()
@@ -188,12 +220,42 @@ class Cycle:
             raise GraspLost("gripper", doing, "the part is no longer in the hand", "look for it in the cell")
         return grasp
 
+    def _settle(self, name: str) -> None:
+        """Wait until the arm is still enough for a picture."""
+        cell, bound = self._cell, self._cell.file.motion.still
+        with self._timeline.step("settling", name):
+            until = cell.clock.now() + bound.within_s
+            while True:
+                state = cell.arm.state()
+                fastest = float(np.abs(state.velocities_rad_s).max())
+                blur = expected_blur_px(
+                    state, cell.file.scene.camera, cell.part, cell.camera.intrinsics, cell.camera.exposure_us
+                )
+                if fastest <= bound.velocity_rad_s and blur <= bound.blur_px:
+                    return
+                if cell.clock.now() >= until:
+                    raise DeviceTimeout(
+                        "arm",
+                        f"coming to rest at {name}",
+                        f"a joint still moves at {fastest:.3f} rad/s, a blur of {blur:.2f} pixels, "
+                        f"after {bound.within_s} s",
+                        "look for what shakes the arm, or widen the bounds in the cell file",
+                    )
+                cell.clock.sleep(_LOOK_S)
+
+    def _capture(self, name: str) -> Frame:
+        """Take a picture; what it takes longer than the exposure is the transfer."""
+        start = self._timeline.now()
+        frame = self._cell.camera.capture()
+        end = self._timeline.now()
+        exposed = min(end, start + frame.exposure_us * 1e-6)
+        self._timeline.add("capture", name, start, exposed)
+        if end > exposed:
+            self._timeline.add("transfer", name, exposed, end)
+        return frame
+
     def _mask(self, joints_rad: NDArray[np.float64], opening_m: float) -> NDArray[np.bool_] | None:
         file = self._cell.file
         if file.hand is None:
             return None
         return hand_mask(file.hand, joints_rad, opening_m, camera_pose(file.scene.camera), self._cell.camera.intrinsics)
-
-    def _go(self, stop: Stop) -> None:
-        here = self._cell.arm.state().positions_rad
-        self._cell.arm.follow(point_to_point(here, stop.q, goal=stop.name, speed=self._cell.file.motion.speed))

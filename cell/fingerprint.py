@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cell.interfaces import ModelMismatchError
+from cell.motion.stored import planned_round
+from cell.replay import ReplayCamera
 from cell.setup import Cell
 
 if TYPE_CHECKING:
     from detection import InspectorInfo
 
+# Milliradians: less than what one sees of the arm behind the part.
+_POSTURE_DIGITS = 3
 _MEANING = {
     "cell_kind": "the kind of cell",
     "camera_serial": "the camera's serial number",
@@ -19,13 +25,15 @@ _MEANING = {
     "camera": "the camera's settings",
     "camera_mount": "where the camera stands",
     "hand": "the hand that is masked in the pictures",
-    "home": "the arm's home position, from which its poses are chosen",
+    "postures": "how the arm stands at the views",
     "part": "the part file",
 }
 
 
 def fingerprint(cell: Cell) -> dict[str, Any]:
-    """Return what the pictures of a connected cell depend on, as JSON values."""
+    """Return what the pictures of a connected cell depend on, as JSON values; of recorded ones, what they did then."""
+    if isinstance(cell.camera, ReplayCamera):
+        return cell.camera.made_for
     return {
         "cell_kind": cell.file.kind,
         "camera_serial": cell.camera.serial,
@@ -34,7 +42,11 @@ def fingerprint(cell: Cell) -> dict[str, Any]:
         "camera": cell.file.camera.model_dump(mode="json", by_alias=True),
         "camera_mount": cell.file.scene.camera.model_dump(mode="json"),
         "hand": None if cell.file.hand is None else cell.file.hand.model_dump(mode="json"),
-        "home": list(cell.file.motion.home_rad),
+        "postures": {
+            name: np.round(stop.q, _POSTURE_DIGITS).tolist()
+            for shown in planned_round(cell.file, cell.part, cell.folder).views
+            for name, stop in shown.items()
+        },
         "part": cell.part.model_dump(mode="json", by_alias=True, exclude={"mass", "density_g_cm3"}),
     }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 
 from cell.cycle import Bin, Cycle, Passage
 from cell.fingerprint import refuse_mismatch
-from cell.interfaces import DeviceError, Frame, Weighing
+from cell.interfaces import CellError, DeviceError, Frame, Weighing
 from cell.line import copies_for, run_line
-from cell.records import Records
+from cell.records.address import Address
+from cell.records.database import Database
+from cell.records.drift import DriftWatch
+from cell.records.line import LineRecords
+from cell.records.recovery import Interrupted, close_interrupted, find_interrupted
+from cell.records.retention import prune
+from cell.records.run import Run
+from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
+from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
 from detection.decisions import reaches
@@ -30,9 +38,38 @@ if TYPE_CHECKING:
     from detection import ViewScore
 
 _EVIDENCE_SIDE = 512
+_PRUNED_AFTER = 50
+
+Clear = Callable[[Sequence[Interrupted]], str]
+"""Gets the parts that an interrupted line left, and answers with who saw that hand and scale are empty."""
 
 
-def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
+class Scoring(Protocol):
+    """Scores pictures beside the motion; see `ScoringProcess`."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """How long each picture of the last collection took, by view."""
+        ...
+
+    def submit(self, view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> None:
+        """Hand a picture over."""
+        ...
+
+    def collect(self) -> tuple[dict[str, ViewScore], tuple[str, ...]]:
+        """Wait for the scores, and the reasons of those that are missing."""
+        ...
+
+
+def refuse_uncleared(parts: Sequence[Interrupted]) -> str:
+    """Answer for nobody: the line does not start before a person has looked."""
+    raise CellError(
+        f"An interrupted line left {len(parts)} part(s): {'; '.join(map(str, parts))}. Empty hand and scale, put "
+        "what lay there into the bin recheck, and say who did with --cleared-by NAME"
+    )
+
+
+def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
     Parameters
@@ -42,7 +79,9 @@ def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
     model : Path
         Folder that `train` wrote.
     records : str
-        URL of the database.
+        Address of the records (`cell.records.address`).
+    clear : callable
+        Asked before anything moves, where an interrupted line left parts; they become ``recheck``.
 
     Raises
     ------
@@ -55,8 +94,18 @@ def inspect(order: Order, model: Path, records: str) -> Iterator[InspectedPart]:
     work = partial(_inspect_parts, model=model, records=records, threads=threads)
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
-    with Records(records, cell=str(order.cell.path), model=str(model)):
-        yield from run_line(order, work)
+    with Database(Address.parse(records), create=True) as database:
+        left = find_interrupted(database)
+        if left:
+            close_interrupted(database, left, cleared_by=clear(left))
+        watch = DriftWatch(database)
+        rule = order.cell.content.retention
+        for number, part in enumerate(run_line(order, work), start=1):
+            yield replace(part, alarms=watch.update())
+            if rule is not None and number % _PRUNED_AFTER == 0:
+                prune(database, rule)
+        if rule is not None:
+            prune(database, rule)
 
 
 def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Iterator[InspectedPart]:
@@ -64,32 +113,45 @@ def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Ite
     with open_cell(order) as cell:
         refuse_mismatch(inspector, cell, str(model))
         with (
-            Records(records, cell=str(order.cell.path), model=str(model)) as book,
+            LineRecords(records, Run.of(order, cell, model)) as book,
             ScoringProcess(model, threads=threads) as scoring,
         ):
             cycle = Cycle(cell)
             cycle.prepare()
             for _ in order.numbers:
-                yield from _inspect_part(cell, cycle, inspector, scoring, book)
+                yield from inspect_part(cell, cycle, inspector, scoring, book)
+                scoring.require_alive()
 
 
-def _inspect_part(
-    cell: Cell, cycle: Cycle, inspector: InspectorInfo, scoring: ScoringProcess, book: Records
+def inspect_part(
+    cell: Cell, cycle: Cycle, inspector: InspectorInfo, scoring: Scoring, book: LineRecords
 ) -> Iterator[InspectedPart]:
+    """Inspect the next part of a prepared cycle.
+
+    Yields
+    ------
+    InspectedPart
+        Once; a `DeviceError` that stops the line is raised after it.
+
+    Raises
+    ------
+    CellError
+        The part could not be recorded; it was not let go over a bin.
+    """
     frames: dict[str, Frame] = {}
     inspected: InspectedPart | None = None
-    row = 0
 
     def keep(view: str, frame: Frame, mask: NDArray[np.bool_] | None) -> None:
+        if isinstance(frame, RecordedFrame):
+            mask = frame.mask  # what was masked then
         frames[view] = frame
+        book.keep(view, frame, mask)
         scoring.submit(view, _rgb(frame.image), mask)
 
     def conclude(weighing: Weighing | None, faults: tuple[str, ...]) -> InspectedPart:
         """Judge with the scores that are there, and put the verdict on record."""
-        nonlocal row
         waited = perf_counter()
         scores, problems = scoring.collect()
-        cell.clock.computed(perf_counter() - waited)
         values = {view: score.score for view, score in scores.items()}
         complete = set(inspector.views) == set(values)
         decision = inspector.decide(values) if complete else None
@@ -106,7 +168,10 @@ def _inspect_part(
             frames={view: frame.number for view, frame in frames.items()},
             evidence=tuple(_evidence(frames[v], scores[v]) for v in over) if verdict.bin != "ok" else (),
         )
-        row = book.add(concluded)
+        for fault in (*faults, *problems):
+            book.fault(fault)
+        book.judge(concluded)
+        cell.clock.computed(perf_counter() - waited)
         return concluded
 
     def choose(passage: Passage) -> Bin:
@@ -114,21 +179,28 @@ def _inspect_part(
         inspected = conclude(passage.weighing, passage.faults)
         return inspected.verdict.bin
 
-    ticket = cell.source.next()
     try:
-        *_, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=choose)
+        ticket = cell.source.next()
+    except DeviceError as error:
+        book.fault(str(error))
+        raise
+    book.begin(ticket, audits=ticket.audits if isinstance(ticket, RecordedTicket) else None)
+    try:
+        _, target, cycle_s = cycle.run(ticket, on_frame=keep, choose_bin=choose)
     except DeviceError as error:
         if inspected is None:
-            yield conclude(None, (str(error),))
+            inspected = conclude(None, (str(error),))
         else:
             # It was judged but did not reach its bin: nobody knows where it lies now, so the verdict falls.
             inspected = replace(inspected, verdict=Verdict("recheck", (str(error), *inspected.verdict.reasons)))
-            book.finish(row, inspected)
-            yield inspected
+            book.fault(str(error))
+        book.end(inspected, bin=None, fault=str(error))
+        yield inspected
         raise
     assert inspected is not None
-    inspected = replace(inspected, cycle_s=cycle_s)
-    book.finish(row, inspected)
+    steps = (*cycle.steps, *scoring_steps(cycle.steps, scoring.seconds))
+    inspected = replace(inspected, cycle_s=cycle_s, steps=steps)
+    book.end(inspected, bin=target)
     yield inspected
 
 

@@ -198,6 +198,8 @@ class Frame:
         The camera's serial number.
     number : int
         Counts the frames of this camera; with `serial` it names the picture.
+    retries : int
+        How many pictures before this one arrived incomplete and were taken again.
     """
 
     image: NDArray[np.uint8]
@@ -205,6 +207,7 @@ class Frame:
     exposure_us: float
     serial: str
     number: int
+    retries: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cell.gantt import cycle_figures, gantt
 from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from detection.decisions import part_statistic
+from detection.intervals import Estimate, clopper_pearson, rate
 from detection.locations import Location, locate
-from detection.metrics import Estimate, auroc, clopper_pearson, rate, rate_curves
+from detection.metrics import auroc, rate_curves
 from detection.pictures import read_picture
 
 _VIEWS_SHOWN = 4
@@ -66,9 +68,14 @@ class Run:
         return rate(sum(part.verdict.bin == "ok" for part in good), len(good))
 
     def statistics(self, label: str) -> NDArray[np.float64]:
-        """Return the k-th largest view score of each part of that label that was scored whole enough."""
-        scored = [part for part in self._with(label) if len(part.scores) >= self.k]
-        return np.array([part_statistic(list(part.scores.values()), k=self.k) for part in scored])
+        """Return the k-th largest view score of each part of that label, infinite for one that was not scored whole."""
+        whole = max(len(part.scores) for part in self.parts)
+        return np.array(
+            [
+                part_statistic(part.scores.values(), k=self.k) if len(part.scores) == whole else np.inf
+                for part in self._with(label)
+            ]
+        )
 
     @property
     def part_auroc(self) -> Estimate | None:
@@ -103,6 +110,7 @@ def summary(run: Run, *, seconds: float) -> dict[str, Any]:
                 "images": len(part.frames),
                 "mass_g": part.weighing.mass_g if part.weighing else None,
                 "cycle_s": part.cycle_s,
+                "cycle": cycle_figures(part.steps) if part.steps else None,
                 "scores": dict(part.scores),
             }
             for part, truth in zip(run.parts, run.truths, strict=True)
@@ -157,6 +165,7 @@ def write_report(path: Path, run: Run, *, mass: MassLimits, settings: Sequence[t
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rates=_figure(_draw_rates(run)),
         masses=_figure(_draw_masses(run, mass)),
+        gantt=next((_figure(gantt(part.steps)) for part in run.parts if part.steps), None),
     )
     half = path.with_suffix(".part")
     half.write_text(text, encoding="utf-8")
@@ -169,7 +178,7 @@ def _draw_rates(run: Run) -> Figure:
     axes = figure.subplots()
     good, defective = run.statistics("good"), run.statistics("defective")
     threshold = run.parts[0].threshold
-    highest = max([*good, *defective, threshold]) * 1.1
+    highest = max(value for value in (*good, *defective, threshold) if np.isfinite(value)) * 1.1
     curves = rate_curves(good, defective, thresholds=np.linspace(0, highest, 400))
     if curves is not None:
         for name, values, count, colour in (

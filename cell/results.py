@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.interfaces import PartTicket, Weighing
+from cell.timeline import Step
 from cell.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class InspectedPart:
         Frame number by view.
     evidence : tuple of Evidence
         For a part that is not ok: the pictures that reached the threshold.
+    alarms : tuple of str
+        Control charts that left their limits with this part.
+    steps : tuple of Step
+        What the cycle's time went into; empty when the cycle did not come to its end.
     """
 
     ticket: PartTicket
@@ -66,3 +71,5 @@ class InspectedPart:
     cycle_s: float | None
     frames: Mapping[str, int]
     evidence: tuple[Evidence, ...]
+    alarms: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()

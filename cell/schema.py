@@ -94,12 +94,25 @@ class Scene(FileModel):
     clearance_m: float = Field(0.08, gt=0, le=0.3, description="the hand comes from and leaves to this height")
 
 
+class Stillness(FileModel):
+    """When the arm is still enough for a picture."""
+
+    velocity_rad_s: float = Field(0.01, gt=0, le=1, description="of each joint, at most")
+    blur_px: float = Field(0.25, gt=0, le=10, description="expected of the part during the exposure, at most")
+    within_s: float = Field(2.0, gt=0, le=30, description="from the end of the motion, or the picture is not taken")
+
+
 class Motion(FileModel):
     """How the arm moves."""
 
     home_rad: tuple[float, float, float, float, float, float, float]
-    speed: float = Field(1.0, gt=0, le=1, description="share of the arm's velocity limits")
-    settle_s: float = Field(0.15, ge=0, le=5, description="waited before each picture")
+    speed: float = Field(1.0, gt=0, le=1, description="share of the arm's velocity limits; times stretch by 1 / speed")
+    distance_m: float = Field(0.01, gt=0, le=0.1, description="kept between arm, hand, part and everything else")
+    keep_out: tuple[Box, ...] = Field((), description="what motion keeps away from beside the scene's boxes")
+    pad_friction: float = Field(
+        0.3, gt=0, le=2, description="between fingers and part, at the least: how fast a held part is moved"
+    )
+    still: Stillness = Stillness()
 
 
 class Block(FileModel):
@@ -127,6 +140,18 @@ class HandShape(FileModel):
     margin_mm: float = Field(ge=0, le=50, description="added to every side of every block")
 
 
+class Retention(FileModel):
+    """Which pictures of ok parts may be removed, the oldest first, when all pictures take more than `max_gb`.
+
+    Pictures stay, whatever they take, of parts that are not ok, that a person decided about or that were inspected
+    again; of every n-th ok part; and of parts younger than `days`.
+    """
+
+    every_nth_ok: int = Field(10, ge=1)
+    days: float = Field(30.0, ge=0)
+    max_gb: float = Field(ge=0, description="10⁹ bytes")
+
+
 class CellFile(FileModel):
     """A cell: its devices, and where things stand."""
 
@@ -142,6 +167,8 @@ class CellFile(FileModel):
     scene: Scene
     motion: Motion
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
+    retention: Retention | None = Field(None, description="which pictures may be removed; without it all stay")
+    faults: ClassEntry | None = Field(None, description="what stands in front of the devices and makes them fail")
 
 
 class GraspPoint(FileModel):

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -40,9 +41,12 @@ def _load(model: Path, threads: int) -> None:
     _inspector = Inspector.load(model, verify=True)
 
 
-def _score(view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ViewScore:
+def _score(view: str, image: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> tuple[ViewScore, float]:
+    """Return the score and the seconds that it took."""
     assert _inspector is not None
-    return _inspector.score_view(view, image, mask=mask)
+    start = perf_counter()
+    score = _inspector.score_view(view, image, mask=mask)
+    return score, perf_counter() - start
 
 
 class ScoringProcess:
@@ -55,6 +59,11 @@ class ScoringProcess:
     threads : int
         How many threads the network may use.
 
+    Attributes
+    ----------
+    seconds : dict of str to float
+        How long each picture of the last `collect` was worked on, by view.
+
     Notes
     -----
     At most four pictures wait: a faster camera waits for the scorer, no picture is dropped. A picture that cannot
@@ -64,8 +73,10 @@ class ScoringProcess:
     def __init__(self, model: Path, *, threads: int) -> None:
         self._model = model
         self._threads = threads
-        self._scores: dict[str, Future[ViewScore]] = {}
+        self._scores: dict[str, Future[tuple[ViewScore, float]]] = {}
+        self.seconds: dict[str, float] = {}
         self._problems: list[str] = []
+        self._ended = False
 
     def __enter__(self) -> Self:
         self._room = threading.BoundedSemaphore(_WAITING)
@@ -91,7 +102,7 @@ class ScoringProcess:
             future = self._pool.submit(_score, view, image, mask)
         except BrokenProcessPool:
             self._room.release()
-            self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+            self._note_end(view)
             return
         future.add_done_callback(lambda _: self._room.release())
         self._scores[view] = future
@@ -106,14 +117,24 @@ class ScoringProcess:
         problems : tuple of str
             Why others could not.
         """
-        futures, problems = self._scores, self._problems
-        self._scores, self._problems = {}, []
+        futures, self._scores = self._scores, {}
+        self.seconds = {}
         scores = {}
         for view, future in futures.items():
             try:
-                scores[view] = future.result()
+                scores[view], self.seconds[view] = future.result()
             except BrokenProcessPool:
-                problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")
+                self._note_end(view)
             except DetectionError as error:
-                problems.append(str(error))
-        return scores, tuple(problems)
+                self._problems.append(str(error))
+        problems, self._problems = tuple(self._problems), []
+        return scores, problems
+
+    def require_alive(self) -> None:
+        """Raise `CellError` when the process has ended: no further part could be scored."""
+        if self._ended:
+            raise CellError(f"The scoring process has ended, and with it the line: {_MEMORY}, then start again")
+
+    def _note_end(self, view: str) -> None:
+        self._ended = True
+        self._problems.append(f"view {view}: the scoring process has ended: {_MEMORY}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from cell.config import DEVICES, Loaded, load_class
 from cell.interfaces import Arm, Camera, Clock, Gripper, PartSource, Scale
-from cell.schema import CellFile, PartFile, ProductionFile, Scene
+from cell.schema import CellFile, ClassEntry, PartFile, ProductionFile, Scene
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,20 @@ class Order:
 
 @dataclass(frozen=True)
 class Setup:
-    """What each device is constructed with, beside its own configuration."""
+    """What each device is constructed with, beside its own configuration.
+
+    Attributes
+    ----------
+    order : Order
+    world : Any
+        What the entry `world` of the cell file made, or None.
+    now : callable
+        The cell's time, seconds; wall time for the world and the clock, which come first.
+    """
 
     order: Order
     world: Any
+    now: Callable[[], float] = time.monotonic
 
     @property
     def scene(self) -> Scene:
@@ -58,12 +70,68 @@ class Setup:
         return self.order.production.content
 
 
+class Wrapper(Protocol):
+    """What may stand in front of the devices of a cell."""
+
+    def around(self, name: str, device: Any) -> Any:
+        """Return what the cell shall use instead of the device of that name."""
+        ...
+
+
+class Devices:
+    """Constructs and connects the devices that a cell file names, one by one; a context manager.
+
+    Leaving disconnects them in reverse order.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._world: Any = None
+        self._now: Callable[[], float] = time.monotonic
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        entry = self._order.cell.content.faults
+        self._wrapper = None if entry is None else self._make("faults", entry, Wrapper)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def connect(self, name: str) -> Any:
+        """Connect one of `cell.config.DEVICES`; the world and the clock come before the others.
+
+        Raises
+        ------
+        ConfigError
+            The cell file says something of it that cannot be.
+        DeviceError
+            It cannot be connected.
+        """
+        entry = getattr(self._order.cell.content, name)
+        if entry is None:
+            return None
+        device = self._stack.enter_context(self._make(name, entry, DEVICES[name]))
+        if name == "world":
+            self._world = device
+        elif name == "clock":
+            self._now = device.now
+        return device if self._wrapper is None else self._wrapper.around(name, device)
+
+    def _make(self, name: str, entry: ClassEntry, like: type) -> Any:
+        made, config = load_class(entry, f"{self._order.cell.path}: {name}", like=like)
+        return made(config, Setup(self._order, self._world, self._now))
+
+
 @dataclass(frozen=True)
 class Cell:
-    """A connected cell."""
+    """A connected cell; the part file's own files are relative to `folder`."""
 
     file: CellFile
     part: PartFile
+    folder: Path
     clock: Clock
     arm: Arm
     gripper: Gripper
@@ -75,22 +143,7 @@ class Cell:
 @contextmanager
 def open_cell(order: Order) -> Iterator[Cell]:
     """Construct and connect the devices that the cell file names; disconnect them in reverse order."""
-    file = order.cell.content
-
-    with ExitStack() as stack:
-
-        def connect(key: str, world: Any) -> Any:
-            made, config = load_class(getattr(file, key), f"{order.cell.path}: {key}", like=DEVICES[key])
-            return stack.enter_context(made(config, Setup(order, world)))
-
-        world = connect("world", None) if file.world else None
-        yield Cell(
-            file=file,
-            part=order.part.content,
-            clock=connect("clock", world),
-            arm=connect("arm", world),
-            gripper=connect("gripper", world),
-            camera=connect("camera", world),
-            scale=connect("scale", world),
-            source=connect("source", world),
-        )
+    with Devices(order) as devices:
+        connected = {name: devices.connect(name) for name in DEVICES}
+        del connected["world"]
+        yield Cell(order.cell.content, order.part.content, order.part.path.parent, **connected)

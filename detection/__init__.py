@@ -49,10 +49,11 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from detection.evaluation import Evaluation, evaluate, evaluation_parts
-    from detection.inspector import Inspector, ViewScore
+    from detection.inspector import Inspector
     from detection.locations import Location, locate
     from detection.padim import PaDiM
     from detection.pictures import read_picture
+    from detection.scores import ViewScore
     from detection.training import train
 
 # A process that only reads configuration or talks to the robot must not pay for loading the network's libraries.
@@ -73,7 +74,7 @@ _HOME = {
     "PaDiM": "padim",
     "Part": "datasets",
     "PictureError": "errors",
-    "ViewScore": "inspector",
+    "ViewScore": "scores",
     "WeightsError": "errors",
     "cross_conformal_threshold": "calibration",
     "evaluate": "evaluation",

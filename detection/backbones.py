@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,12 +17,13 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from detection.config import BackboneName, NetworkArithmetic
 from detection.errors import WeightsError
+from detection.folding import fold_batch_norms, fuse_blocks
 from detection.heatmap import STRIDE
 from detection.kernels import parallel_kernel
+from detection.vectors import widened
 
 StateDict = Mapping[str, Tensor]
 
@@ -90,7 +90,8 @@ class Architecture:
 
 
 def _cut_resnet18(network: torchvision.models.ResNet) -> Trunk:
-    first = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
+    # The maximum of what ReLU leaves is what it leaves of the maximum, of which there is a quarter.
+    first = nn.Sequential(network.conv1, network.bn1, network.maxpool, network.relu, network.layer1)
     return Trunk([first, network.layer2, network.layer3])
 
 
@@ -156,8 +157,10 @@ class Backbone:
         self.trunk = trunk.eval().requires_grad_(False)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._type = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-        network = self.trunk if arithmetic == "exact" else _fold_batch_norms(self.trunk)
+        network = self.trunk if arithmetic == "exact" else fold_batch_norms(self.trunk)
         self._network = network.to(self._device, self._type).to(memory_format=torch.channels_last)
+        if arithmetic == "folded" and self._device.type == "cpu":
+            fuse_blocks(self._network)
 
     def features(
         self, images: NDArray[np.uint8], *, channels: NDArray[np.int64], out: NDArray[np.float32] | None = None
@@ -192,16 +195,14 @@ class Backbone:
         )
         first = 0
         with torch.inference_mode(), self._exact():
-            pictures = (torch.from_numpy(images).to(self._device).float() - mean) / std
+            pictures = torch.from_numpy(images).to(self._device).float().sub_(mean).div_(std)
             layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
             for layer, end in zip(layers, accumulate(architecture.layer_channels), strict=True):
                 begin = end - layer.shape[1]
                 inside = channels[(channels >= begin) & (channels < end)] - begin
                 last = layer.permute(0, 2, 3, 1).contiguous().cpu()  # a view on the processor: it is channels-last
-                if self._type is torch.bfloat16:
-                    _gather_bfloat16(last.view(torch.uint16).numpy(), inside, first, features)
-                else:
-                    _gather_float32(last.numpy(), inside, first, features)
+                numbers = last.view(torch.uint16) if self._type is torch.bfloat16 else last
+                _gather(numbers.numpy(), inside, first, features)
                 first += len(inside)
         return features
 
@@ -216,9 +217,7 @@ class Backbone:
 
 
 @parallel_kernel
-def _gather_float32(
-    layer: NDArray[np.float32], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
-) -> None:
+def _gather(layer: NDArray[Any], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]) -> None:
     batch, height = layer.shape[:2]
     grid = int(np.sqrt(features.shape[1]) + 0.5)
     repeat = grid // height
@@ -226,23 +225,8 @@ def _gather_float32(
         for b in range(batch):
             for column in range(grid):
                 for k in range(len(channels)):
-                    value = layer[b, row // repeat, column // repeat, channels[k]]
+                    value = widened(layer[b, row // repeat, column // repeat, channels[k]])
                     features[b, row * grid + column, first + k] = value
-
-
-@parallel_kernel
-def _gather_bfloat16(
-    layer: NDArray[np.uint16], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]
-) -> None:
-    batch, height = layer.shape[:2]
-    grid = int(np.sqrt(features.shape[1]) + 0.5)
-    repeat = grid // height
-    for row in numba.prange(grid):
-        for b in range(batch):
-            for column in range(grid):
-                for k in range(len(channels)):
-                    bits = np.int32(layer[b, row // repeat, column // repeat, channels[k]])
-                    features[b, row * grid + column, first + k] = np.int32(bits * 65536).view(np.float32)
 
 
 def total_channels(name: BackboneName) -> int:
@@ -307,35 +291,6 @@ def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithme
         trunk = architecture.cut(architecture.build())
     _fill(trunk, state, source=source, name=name)
     return Backbone(name, trunk, arithmetic=arithmetic)
-
-
-def _fold_batch_norms(trunk: Trunk) -> Trunk:
-    """Return a copy whose convolutions do what the batch normalisation after each of them did."""
-    folded = deepcopy(trunk)
-    owner = {child: (parent, name) for parent in folded.modules() for name, child in parent.named_children()}
-    made_by: dict[int, nn.Module] = {}
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-
-    def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.BatchNorm2d):
-            convolution = made_by[id(inputs[0])]
-            assert isinstance(convolution, nn.Conv2d)
-            pairs.append((convolution, module))
-        made_by[id(output)] = module
-        outputs.append(output)  # kept, so that no other tensor gets its id
-
-    outputs: list[Tensor] = []
-    hooks = [module.register_forward_hook(watch) for module in owner if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
-    with torch.no_grad():
-        folded(torch.zeros(1, 3, 32, 32))
-    for hook in hooks:
-        hook.remove()
-    for convolution, batch_norm in pairs:
-        parent, name = owner[convolution]
-        setattr(parent, name, fuse_conv_bn_eval(convolution, batch_norm))
-        parent, name = owner[batch_norm]
-        setattr(parent, name, nn.Identity())
-    return folded.eval().requires_grad_(False)
 
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:

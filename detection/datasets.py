@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
 
 from detection.errors import DatasetError
 from detection.pictures import SUFFIXES
@@ -27,14 +27,14 @@ NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"
 class DatasetInfo(BaseModel):
     """`dataset.json`; keys that are not named here are kept as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-dataset"] = "twinspect-dataset"
     version: Literal[1] = 1
     views: tuple[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], ...] = Field(min_length=1)
     bottom_share: float = Field(default=0.0, ge=0, lt=1)
-    picture_width_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    made_for: dict[str, Any] = Field(default_factory=dict)
+    picture_width_mm: float | None = Field(default=None, gt=0)
+    made_for: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Dataset:
 
     @property
     def masked(self) -> bool:
-        """Whether pixels to ignore are named for any picture."""
+        """Whether pixels to ignore are named, for every picture or for none."""
         return any(path is not None for part in self.parts for path in part.ignored.values())
 
     def training_parts(self, *, limit: int | None = None) -> tuple[Part, ...]:
@@ -169,7 +169,7 @@ def read_dataset(folder: str | Path) -> Dataset:
             return _read_collected(place)
         if (place / "train" / "good").is_dir():
             return _read_mvtec(place)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{place}: cannot be read ({error}); check the files and your rights") from error
     raise DatasetError(
         f"{place}: neither dataset.json (made by `twinspect collect`) nor train/good (MVTec layout) is "
@@ -205,12 +205,14 @@ def _read_mvtec(folder: Path) -> Dataset:
 def _read_collected(folder: Path) -> Dataset:
     file = folder / "dataset.json"
     try:
-        info = DatasetInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        info = DatasetInfo.model_validate(
+            json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"])
         raise DatasetError(f"{file}: {where}: {first['msg']}; correct it or collect again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: not valid JSON ({error}); correct it or collect again") from error
     _refuse_duplicates(list(info.views), file)
 
@@ -241,7 +243,7 @@ def _read_collected(folder: Path) -> Dataset:
             raise DatasetError(f"{table}: part {identifier}: view {view!r} is none of dataset.json's {info.views}")
         if view in pictures[identifier]:
             raise DatasetError(f"{table}: part {identifier} has view {view} twice; keep one of them")
-        if not row["frame"].isdecimal():
+        if not re.fullmatch("[0-9]{1,18}", row["frame"]):
             raise DatasetError(f"{table}: part {identifier}, view {view}: frame {row['frame']!r} is no number")
         pictures[identifier][view] = _inside(folder, row["file"], table)
         mask = folder / "truth" / "masks" / identifier / f"{int(row['frame']):06d}.png"
@@ -253,6 +255,12 @@ def _read_collected(folder: Path) -> Dataset:
             raise DatasetError(f"{table}: part {identifier} has no picture of {missing}; remove the part or add them")
     if not identifiers:
         raise DatasetError(f"{folder / 'parts.csv'}: no parts; collect some first")
+    unmasked = [name for name, files in ignored.items() if None in files.values()]
+    if len(unmasked) > 0 and any(path is not None for files in ignored.values() for path in files.values()):
+        raise DatasetError(
+            f"{table}: part {unmasked[0]} has a picture without a mask, others have one; name one for every picture (a "
+            "black one masks nothing) or for none"
+        )
     parts = tuple(
         Part(
             identifier,
@@ -286,7 +294,7 @@ def _pictures_in(folder: Path) -> list[Path]:
 def _rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     if not path.is_file():
         raise DatasetError(f"{path}: missing; copy the whole dataset or collect it again")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
         reader = csv.DictReader(file)
         absent = [column for column in columns if column not in (reader.fieldnames or ())]
         if absent:
@@ -296,6 +304,10 @@ def _rows(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -
             if any(row[column] is None for column in named):
                 raise DatasetError(f"{path}, line {number}: too few values; complete the line or remove it")
             yield dict.fromkeys(optional, "") | {column: row[column].strip() for column in named}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _label(text: str, path: Path, part: str) -> Label | None:

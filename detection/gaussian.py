@@ -174,7 +174,8 @@ def leave_one_out(
     Returns
     -------
     (N, K) float32
-        Exactly what training without the picture would give, up to rounding; 0 where masked or without a Gaussian.
+        Exactly what training without the picture would give, up to rounding; 0 where masked, and where the others
+        leave no Gaussian (see `Moments.scored`).
 
     Notes
     -----
@@ -184,7 +185,7 @@ def leave_one_out(
     """
     positions = slice(first, first + features.shape[1])
     hidden = np.zeros(features.shape[:2], dtype=np.bool_) if masked is None else masked
-    count = np.where(moments.scored(), moments.count, 0)[positions]
+    count = np.where(moments.scored(left_out=1), moments.count, 0)[positions]
     squared = np.zeros(features.shape[:2], dtype=np.float32)
     _leave_one_out(features, hidden, count, moments.mean[positions], moments.comoment[positions], epsilon, squared)
     return squared
@@ -297,7 +298,7 @@ def _leave_one_out(
         lower = np.zeros((dimensions, dimensions))
         delta = np.empty(dimensions)
         for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            if count[p] < 3:
+            if count[p] == 0:
                 continue
             n = float(count[p])
             _factorise(comoment[p], 1.0 / (n - 2), epsilon, inverse, lower)

@@ -4,51 +4,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, ModelError, PictureError
+from detection.geometry import Mask
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
-from detection.preprocess import Geometry, Mask, Reference, prepare
+from detection.preprocess import Reference, prepare
+from detection.scores import ViewScore
 from detection.storage import new_folder, sha256_of_file, write_json
 
 _REFERENCE_FILE = "reference.safetensors"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True)
-class ViewScore:
-    """What one picture says.
-
-    Attributes
-    ----------
-    view : str
-        Name of the view.
-    score : float
-        To be compared with the threshold.
-    heatmap : (R, R) float32
-        Distances over the prepared picture.
-    valid : (R, R) bool
-        Pixels that counted.
-    geometry : Geometry
-        Where in the frame the heatmap lies.
-    quality : float or None
-        How well the picture agrees with the view's reference, 1 at best; None without registration.
-    """
-
-    view: str
-    score: float
-    heatmap: NDArray[np.float32]
-    valid: Mask
-    geometry: Geometry
-    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +60,7 @@ class Inspector:
         image : (H, W, 3) uint8
             The camera's frame, RGB; of the size that the model was trained with.
         mask : (H, W) bool, optional
-            True on pixels to ignore, such as the gripper's.
+            True on pixels to ignore, such as the gripper's; given where the training pictures had one, and only there.
         name : str
             What to call the picture in an error; the view by default.
 
@@ -103,7 +74,8 @@ class Inspector:
         DecisionError
             When there is no model of this view.
         PictureError
-            When the picture is unusable or of another size, cannot be registered, or no pixel is valid.
+            When the picture is unusable or of another size, has no mask where the training pictures had one or the
+            other way round, cannot be registered, or no pixel is valid.
         """
         if view not in self.models:
             raise DecisionError(f"view {view!r}: the model has {', '.join(self.views)}; use the model of this part")
@@ -113,6 +85,12 @@ class Inspector:
             raise PictureError(
                 f"{called}: {image.shape[:2]} pixels, the model was trained with {expected}; set the camera "
                 "back or train again"
+            )
+        if (mask is not None) != self.info.masked:
+            here, there = ("no mask", "had one") if mask is None else ("a mask", "had none")
+            raise PictureError(
+                f"{called}: {here} comes with it, those that the model was trained with {there}; use a model of this "
+                "cell"
             )
         model, config = self.models[view], self.info.config
         prepared = prepare(
@@ -126,7 +104,8 @@ class Inspector:
         )
         masked = None if prepared.masked is None else positions_of(prepared.masked)
         heatmap = model.gaussians.heatmap(model.features(prepared.image), sigma=model.smoothing_sigma, masked=masked)
-        valid = prepared.valid & pixels_of(model.gaussians.scored)
+        known = model.gaussians.scored if masked is None else model.gaussians.scored & ~masked
+        valid = prepared.valid & pixels_of(known)
         score = image_score(
             heatmap,
             valid,
@@ -184,9 +163,8 @@ class Inspector:
         place = Path(folder)
         info = InspectorInfo.load(place)
         if verify:
-            found = _hashes(place)
-            for name in sorted(found.keys() | info.files.keys()):
-                if found.get(name) != info.files.get(name):
+            for name, digest in info.files.items():
+                if sha256_of_file(place / name) != digest:
                     raise ModelError(
                         f"{place / name}: is not what was saved with this model; copy or train the model again"
                     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.decisions import Heatmap
-from detection.preprocess import Box, Geometry, Mask
+from detection.geometry import Box, Geometry, Mask
 
 
 @dataclass(frozen=True)

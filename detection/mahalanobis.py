@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.kernels import CHUNKS, parallel_kernel
+from detection.vectors import LANES, load, prefetch, spread, total, widened
+
+_SHORT = 5  # rows: with the sixth, a position has more numbers than a vector
 
 
 def squared_mahalanobis(
@@ -36,8 +39,7 @@ def squared_mahalanobis(
     bandwidth; sums are float32.
     Defard et al., *PaDiM*, 2021, eq. 2.
     """
-    kernel = _squared_bfloat16 if factors.dtype == np.uint16 else _squared_float32
-    kernel(features, mean, factors, out)
+    _squared(features, mean, factors, out)
 
 
 def reference_squared_mahalanobis(delta: NDArray[np.floating], covariance: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -62,47 +64,37 @@ def reference_squared_mahalanobis(delta: NDArray[np.floating], covariance: NDArr
 
 
 @parallel_kernel
-def _squared_float32(
+def _squared(
     features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
 ) -> None:
+    # A row is read in whole vectors from its end back; what the last of them holds of the rows before meets zeros in
+    # front of δ. What the next position has in the same place is asked for meanwhile: by itself the processor looks
+    # ahead no further than its instructions, which is too late for memory.
     batch, positions, dimensions = features.shape
+    length = factors.shape[1]
+    flat = factors.reshape(-1)
     chunks = min(positions, CHUNKS)
     for chunk in numba.prange(chunks):
-        delta = np.empty(dimensions, dtype=np.float32)
+        delta = np.zeros(LANES + dimensions, dtype=np.float32)
         for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
             for b in range(batch):
                 for j in range(dimensions):
-                    delta[j] = features[b, p, j] - mean[p, j]
+                    delta[LANES + j] = features[b, p, j] - mean[p, j]
                 squared = np.float32(0.0)
-                start = 0
-                for i in range(dimensions):
-                    total = np.float32(0.0)
+                end = 0
+                for i in range(min(dimensions, _SHORT)):
+                    start, end = end, end + i + 1
+                    row = np.float32(0.0)
                     for j in range(i + 1):
-                        total += factors[p, start + j] * delta[j]
-                    squared += total * total
-                    start += i + 1
-                out[b, p] = squared
-
-
-@parallel_kernel
-def _squared_bfloat16(
-    features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
-) -> None:
-    # The same loop. Widening is spelt with int32 because it is vectorised then, with uint32 or a shift it is not.
-    batch, positions, dimensions = features.shape
-    chunks = min(positions, CHUNKS)
-    for chunk in numba.prange(chunks):
-        delta = np.empty(dimensions, dtype=np.float32)
-        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            for b in range(batch):
-                for j in range(dimensions):
-                    delta[j] = features[b, p, j] - mean[p, j]
-                squared = np.float32(0.0)
-                start = 0
-                for i in range(dimensions):
-                    total = np.float32(0.0)
-                    for j in range(i + 1):
-                        total += np.int32(np.int32(factors[p, start + j]) * 65536).view(np.float32) * delta[j]
-                    squared += total * total
-                    start += i + 1
+                        row += widened(factors[p, start + j]) * delta[LANES + j]
+                    squared += row * row
+                end += p * length
+                for i in range(_SHORT, dimensions):
+                    end += i + 1
+                    sums = spread(np.float32(0.0))
+                    for back in range(LANES, i + 1 + LANES, LANES):
+                        prefetch(flat, end - back + length)
+                        sums = sums + load(flat, end - back) * load(delta, LANES + i + 1 - back)
+                    row = total(sums)
+                    squared += row * row
                 out[b, p] = squared

@@ -110,9 +110,12 @@ class Moments:
                 waiting = 0
         self.update(features[:waiting], masked=masked[:waiting])
 
-    def scored(self) -> NDArray[np.bool_]:
-        """Return which positions (P,) bool have a Gaussian: shown by at least two pictures, and by half of them."""
-        enough: NDArray[np.bool_] = self.count >= max(2, -(-self.pictures // 2))
+    def scored(self, *, left_out: int = 0) -> NDArray[np.bool_]:
+        """Return which positions (P,) bool have a Gaussian: shown by at least two pictures, and by half of them.
+
+        With `left_out`, which would have one if so many of the pictures that show them were not there.
+        """
+        enough: NDArray[np.bool_] = self.count - left_out >= max(2, -(-(self.pictures - left_out) // 2))
         return enough
 
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 
 from detection.backbones import Backbone, fastest_arithmetic, pretrained, read_state_dict, restored, total_channels
-from detection.config import BackboneName, ModelConfig, NetworkArithmetic, Precision, PreprocessConfig
-from detection.errors import ModelError, WeightsError
+from detection.config import MAX_SIGMA, BackboneName, ModelConfig, NetworkArithmetic, Precision, PreprocessConfig
+from detection.errors import ModelError, PictureError, WeightsError
 from detection.gaussian import Gaussians
 from detection.heatmap import STRIDE
 from detection.moments import Moments, packed_length
@@ -33,7 +33,7 @@ class _Description(BaseModel):
     format: Literal["twinspect-padim"] = "twinspect-padim"
     version: Literal[2] = 2
     config: ModelConfig
-    smoothing_sigma: float = Field(gt=0)
+    smoothing_sigma: float = Field(gt=0, le=MAX_SIGMA)
     pictures: int = Field(ge=2)
 
 
@@ -99,8 +99,8 @@ class PaDiM:
         except ValidationError as error:
             first = error.errors()[0]
             raise ModelError(f"PaDiM: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from error
-        if not smoothing_sigma > 0:
-            raise ModelError(f"PaDiM: smoothing_sigma = {smoothing_sigma}: must be greater than 0")
+        if not 0 < smoothing_sigma <= MAX_SIGMA:
+            raise ModelError(f"PaDiM: smoothing_sigma = {smoothing_sigma}: must be above 0 and at most {MAX_SIGMA:g}")
         self.config = resolved(config)
         self.channels = pick_channels(self.config)
         self.smoothing_sigma = smoothing_sigma
@@ -343,6 +343,8 @@ class PaDiM:
         )
 
     def _learn(self, images: Iterable[Image], moments: Moments) -> None:
+        if isinstance(images, np.ndarray) and images.ndim < 4:
+            raise PictureError(f"an array of shape {images.shape} is one picture; give several, e.g. in a list")
         moments.update_each(
             (self.features(self._square(image, f"picture {i}")), None) for i, image in enumerate(images)
         )

@@ -40,6 +40,8 @@ def as_rgb(picture: NDArray[Any], *, name: str = "picture") -> Image:
     PictureError
         For any other shape or type, and for a picture without pixels.
     """
+    if not isinstance(picture, np.ndarray):
+        raise PictureError(f"{name}: is a {type(picture).__name__}, expected an array of pixels; read the file first")
     if picture.dtype not in (np.uint8, np.uint16):
         raise PictureError(f"{name}: pixels are {picture.dtype}, expected uint8 or uint16; convert it first")
     if not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3, 4))):
@@ -73,7 +75,11 @@ def decode_picture(data: bytes, *, name: str) -> Image:
     Raises
     ------
     PictureError
-        When the data are no picture, or a damaged or incomplete one.
+        When the data are no picture, or an incomplete one.
+
+    Notes
+    -----
+    A PNG carries checksums, so any damage is found. A JPEG does not: wrong bytes in its middle are wrong pixels.
     """
     if not data:
         raise PictureError(f"{name}: the file is empty; copy or capture it again")

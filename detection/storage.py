@@ -17,6 +17,9 @@ from safetensors.numpy import save_file
 
 from detection.errors import ModelError
 
+DESCRIPTION_FILES = ("inspector.json", "padim.json")
+"""What the models of a part and of a view are recognised by."""
+
 READABLE = 0o644
 """Rights of tensor files: safetensors would let only their owner read them."""
 
@@ -46,12 +49,15 @@ def new_folder(target: Path, *, marker: str) -> Iterator[Path]:
     ModelError
         When the place is taken or cannot be written.
     """
-    target = target.absolute()
+    target = target.resolve()
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    replaced = temporary.with_suffix(".replaced")
+    replaced = temporary.with_name(f"{temporary.name}.replaced")
     try:
         if target.exists() and not (target / marker).is_file() and not _is_empty_folder(target):
             raise ModelError(f"{target}: exists and is not a model; choose another place or remove it")
+        foreign = [path for path in target.rglob("*") if path.is_file() and not _is_of_a_model(path)]
+        if foreign:
+            raise ModelError(f"{foreign[0]}: is no part of a model and would be lost; move it, or choose another place")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
@@ -114,7 +120,7 @@ def read_json(path: Path, kind: type[_File]) -> _File:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"]) or "the file"
         raise ModelError(f"{path}: {where}: {first['msg']}; not a model of this version, train it again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); copy the model again") from error
 
 
@@ -162,6 +168,10 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]
             return {name: file.get_tensor(name).numpy() for name in expected}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: missing, truncated or foreign ({error}); copy or train the model again") from error
+
+
+def _is_of_a_model(path: Path) -> bool:
+    return path.suffix == ".safetensors" or path.name in DESCRIPTION_FILES
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -81,6 +81,8 @@ def train(
 
     Notes
     -----
+    The same seed gives the same files on one machine with the same number of threads: how many there are decides in
+    which order the network adds.
     Good parts that are held back for the threshold are drawn by `model.seed`. The models never learn from them
     later: what was calibrated are these models, not others of more parts.
     """
@@ -91,6 +93,7 @@ def train(
     wants_defective = config.threshold.method in ("middle_of_means", "swept_grid")
     defective = _defective_parts(dataset) if wants_defective else ()
     kept_count = len(training) - share_of(len(training), trim)
+    _refuse_what_will_fail(config, dataset, training=len(training), kept=kept_count)
     passes = len(training) + (kept_count if trim else 0) + len(held_back) + len(defective)
     done = 0
     counting = threading.Lock()
@@ -105,7 +108,7 @@ def train(
     model = resolved(model)
     backbone = pretrained(model.backbone, weights=weights, arithmetic=arithmetic_of(model))
     with nullcontext() if folder is None else new_folder(folder, marker=DESCRIPTION_FILE) as target:
-        fit = _Fit(dataset, config, model, backbone, picture_done)
+        fit = _Fit(dataset, config, model, backbone, target, picture_done)
         trimmed: tuple[TrainedPart, ...] = ()
         if trim:
             kept, trimmed = _trim(fit.run(training, None).trained, keep=kept_count)
@@ -182,6 +185,21 @@ def _split(
     )
 
 
+def _refuse_what_will_fail(config: DetectionConfig, dataset: Dataset, *, training: int, kept: int) -> None:
+    """Refuse before any picture is read what could only fail after all of them."""
+    if config.score.method == "cluster" and dataset.picture_width_mm is None:
+        raise DatasetError(
+            f"{dataset.folder}: score.method cluster needs picture_width_mm in dataset.json; add it, or choose max"
+        )
+    if kept < training and (kept < 2 or training < 3):
+        raise ModelError(f"training.trim leaves {kept} of {training} training parts, at least 2 are needed; trim less")
+    if config.threshold.method == "middle_of_means" and kept < 3:
+        raise ModelError(
+            f"threshold.method middle_of_means needs 3 good parts, of which each is scored by models of the others; "
+            f"{kept} are there: collect more"
+        )
+
+
 def _references(config: DetectionConfig) -> int:
     """Return how many training parts, the first ones, have pictures that the others are registered to."""
     return 0 if config.preprocess.registration == "none" else 1
@@ -206,6 +224,7 @@ class _Fit:
     config: DetectionConfig
     model: ModelConfig
     backbone: Backbone
+    spool: Path | None
     picture_done: Callable[[str], None]
 
     def run(self, parts: Sequence[Part], folder: Path | None) -> "_Fitted":
@@ -272,7 +291,9 @@ class _Fit:
             reference=reference,
             picture_read=partial(self.picture_done, f"train view {view}"),
         )
-        gaussians, scores = fit_with_held_out_scores(pictures, config=self.model, sigma=config.score.smoothing_sigma)
+        gaussians, scores = fit_with_held_out_scores(
+            pictures, config=self.model, sigma=config.score.smoothing_sigma, folder=self.spool
+        )
         model = PaDiM.assemble(
             self.model,
             backbone=self.backbone,
@@ -312,10 +333,6 @@ def _trim(trained: tuple[TrainedPart, ...], *, keep: int) -> tuple[frozenset[str
     Whole parts, not pictures: a bad part is bad in several views, and a view that lost a picture would be held to
     another standard than the others.
     """
-    if keep < 2 or len(trained) < 3:
-        raise ModelError(
-            f"training.trim leaves {keep} of {len(trained)} training parts, at least 2 are needed; trim less"
-        )
     ranked = sorted(trained, key=_statistic)
     return (
         frozenset(part.part_id for part in ranked[:keep]),

@@ -17,7 +17,7 @@ from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
 from detection.gaussian import Gaussians, leave_one_out
-from detection.heatmap import heatmap_of, positions_of
+from detection.heatmap import heatmap_of, pixels_of, positions_of
 from detection.moments import Moments
 from detection.padim import no_moments, pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
@@ -115,12 +115,12 @@ class TrainingPictures:
         """Return the grid positions (P,) bool that picture `i` does not show; None when it shows all."""
         return self._masked[i]
 
-    def score(self, i: int, heatmap: NDArray[np.float32]) -> float:
-        """Return the score of picture `i` from its heatmap (R, R)."""
+    def score(self, i: int, heatmap: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
+        """Return the score of picture `i` from its heatmap (R, R), of which positions (P,) are hidden."""
         valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
         return image_score(
             heatmap,
-            valid,
+            valid & pixels_of(~hidden),
             config=self._config.score,
             picture_width_mm=self._picture_width_mm,
             name=str(self._files[i]),
@@ -173,7 +173,7 @@ def _refuse_other_size(file: Path, shape: tuple[int, ...], expected: tuple[int, 
 
 
 def fit_with_held_out_scores(
-    pictures: TrainingPictures, *, config: ModelConfig, sigma: float
+    pictures: TrainingPictures, *, config: ModelConfig, sigma: float, folder: Path | None = None
 ) -> tuple[Gaussians, list[float]]:
     """Train one view on all its pictures, and score each picture as a model of all the others would.
 
@@ -185,6 +185,8 @@ def fit_with_held_out_scores(
         Regularisation and precision of the model.
     sigma : float
         Of the heatmap's Gaussian filter, in pixels.
+    folder : Path, optional
+        On a disk with room for the features of all pictures; that of temporary files by default.
 
     Returns
     -------
@@ -201,12 +203,12 @@ def fit_with_held_out_scores(
     Notes
     -----
     Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
-    all have been seen; memory does not grow with the number of pictures.
+    all have been seen. What stays in memory of each picture is a number for each position.
     """
     moments = no_moments(config)
     shape = len(pictures), *moments.mean.shape
     try:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
 
             def remember() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
                 for i, features in enumerate(pictures.features()):
@@ -218,13 +220,13 @@ def fit_with_held_out_scores(
             if moments.pictures > 2:
                 squared, hidden = _held_out_distances(file, shape, moments, pictures, epsilon=config.epsilon)
                 held_out = [
-                    pictures.score(i, heatmap_of(squared[i], sigma=sigma, hidden=hidden[i]))
+                    pictures.score(i, heatmap_of(squared[i], sigma=sigma, hidden=hidden[i]), hidden[i])
                     for i in range(len(squared))
                 ]
     except OSError as error:
         raise ModelError(
-            f"{tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view is trained "
-            f"({error}); free some, or set TMPDIR to another folder"
+            f"{folder or tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view "
+            f"is trained ({error}); free some, or choose another disk"
         ) from error
     gaussians = Gaussians.from_moments(moments, epsilon=config.epsilon, precision=config.precision)
     return gaussians, held_out
@@ -235,7 +237,7 @@ def _held_out_distances(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Leave-one-out distances of features (N, P, d) in a file, and which of them are hidden; both (N, P)."""
     count, positions, dimensions = shape
-    unscored = ~moments.scored()
+    unscored = ~moments.scored(left_out=1)
     hidden = np.tile(unscored, (count, 1))
     for i in range(count):
         masked = pictures.masked(i)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import settings
 
 from cell.config import Loaded, load_cell, load_part, load_production
-from cell.schema import CellFile
+from cell.schema import CellFile, ClassEntry
 from cell.setup import Order
 
 # The same examples every time, and no time limit for one of them: the machine may be busy.
@@ -13,17 +13,24 @@ settings.register_profile("calm", deadline=None, derandomize=True)
 settings.load_profile("calm")
 
 
-def small_twin(width: int) -> Loaded[CellFile]:
-    """The twin's cell with pictures of 4:3 that take less time."""
-    cell = load_cell("twin")
-    entry = cell.content.camera
-    picture = {"width": width, "height": width * 3 // 4}
-    camera = entry.model_validate({"class": entry.path, **entry.options, **picture})
-    return replace(cell, content=cell.content.model_copy(update={"camera": camera}))
+def small(name: str, width: int) -> Loaded[CellFile]:
+    """A simulated cell with pictures of 4:3 that take less time, and a driver that waits less long for its scale."""
+    cell = load_cell(name)
+    camera, scale = cell.content.camera, cell.content.scale
+    changed = {"camera": _with(camera, width=width, height=width * 3 // 4)}
+    if "driver" in scale.options:
+        changed["scale"] = _with(scale, driver={**scale.options["driver"], "timeout_s": 1.0})
+    return replace(cell, content=cell.content.model_copy(update=changed))
+
+
+def _with(entry: ClassEntry, **options) -> ClassEntry:
+    return entry.model_validate({"class": entry.path, **entry.options, **options})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cell", default="twin", help="the cell that the conformance suite runs on")
+    parser.addoption(
+        "--cell", action="append", help="a cell that the conformance suite runs on; default: all simulated"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +40,12 @@ def order_of():
     def order(
         production: str = "good", count: int = 1, *, seed: int = 0, truth: Path | None = None, width: int = 456
     ) -> Order:
-        return Order(small_twin(width), load_part("ring"), load_production(production), range(count), seed, truth)
+        return Order(small("twin", width), load_part("ring"), load_production(production), range(count), seed, truth)
 
     return order
+
+
+@pytest.fixture(scope="session")
+def small_cell():
+    """Return a function that loads a simulated cell with small pictures."""
+    return lambda name, width=304: small(name, width)

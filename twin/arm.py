@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -12,7 +14,7 @@ from cell.motion.trajectory import violation
 from cell.schema import FileModel
 from cell.setup import Setup
 from twin.device import InWorld
-from twin.world import world_of
+from twin.world import World, world_of
 
 _START_TOLERANCE_RAD = 0.01
 _FINGER_STEPS = 2000
@@ -21,10 +23,71 @@ _CLOSED_M = 1e-3
 _FIRM_STEPS = 5
 
 
+# What moves with each joint besides the links: rotor and gear, seen from the joint, kg m². Given by Franka for the
+# FR3, whose drives follow the Panda's (Drake, manipulation/models/franka_description/README.md).
+_ROTOR_KG_M2 = np.array([0.605721456, 0.605721456, 0.462474144, 0.462474144, 0.205544064, 0.205544064, 0.205544064])
+# Joint friction of a Panda, Nm over rad/s: a smooth step at rest (Gaz et al., "Dynamic identification of the Franka
+# Emika Panda robot with retrieval of feasible parameters using penalty-based optimization", RA-L 2019).
+_FRICTION_NM = np.array([0.54615, 0.87224, 0.64068, 1.2794, 0.83904, 0.30301, 0.56489])
+_FRICTION_STEEPNESS = np.array([5.1181, 9.0657, 10.136, 5.5903, 8.3469, 17.133, 10.336])
+_FRICTION_SHIFT = np.array([0.039533, 0.025882, -0.04607, 0.036194, 0.026226, -0.021047, 0.0035526])
+_SERVO_STEP_S = 0.001
+
+
 class TwinArmConfig(FileModel):
-    """What stops the arm."""
+    """What stops the arm, and how stiffly its joints are held."""
 
     collision_n: float = Field(40.0, gt=0, description="contact force at which the arm stops itself")
+
+    stiffness_nm_rad: tuple[float, float, float, float, float, float, float] = Field(
+        (3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0),
+        description="of the joint impedance controller; the values that libfranka's own examples set",
+    )
+    damping_ratio: float = Field(1.0, gt=0, le=2, description="of each joint; Franka publishes none")
+
+
+class JointServo:
+    """The Panda's joint impedance control: joints are pulled after the command by a spring and a damper.
+
+    Each joint moves its links and its rotor against its friction, so it lags while it accelerates and comes to
+    rest after the command does: M q̈ = K (q_d - q) + D (q̇_d - q̇) - τ_f(q̇). Gravity and the coupling of the joints
+    are taken to be compensated, as the robot's own model does.
+    """
+
+    def __init__(self, config: TwinArmConfig, world: World) -> None:
+        self._stiffness = np.array(config.stiffness_nm_rad)
+        self._damping_ratio = config.damping_ratio
+        self._world = world
+
+    def restart(self, joints: NDArray[np.float64]) -> None:
+        """Stand still; see `twin.world.ArmServo`."""
+        self._command = joints.copy()
+        self._positions, self._velocities = joints.copy(), np.zeros_like(joints)
+
+    def advance(
+        self, joints: NDArray[np.float64], rates: NDArray[np.float64], step_s: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Follow the command for a step; see `twin.world.ArmServo`."""
+        inertia = self._world.arm_inertia() + _ROTOR_KG_M2
+        damping = 2 * self._damping_ratio * np.sqrt(self._stiffness * inertia)
+        count = max(1, round(step_s / _SERVO_STEP_S))
+        dt = step_s / count
+        resistance = inertia + dt * damping + dt**2 * self._stiffness
+        for command in np.linspace(self._command, joints, count + 1)[1:]:
+            push = self._stiffness * (command - self._positions) + damping * rates - _friction(self._velocities)
+            # Implicit in spring and damper: stable at any step.
+            self._velocities = (inertia * self._velocities + dt * push) / resistance
+            self._positions = self._positions + dt * self._velocities
+        self._command = joints.copy()
+        return self._positions, self._velocities
+
+
+def _friction(velocities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Friction torque (7,) Nm, zero at rest."""
+    moving = 1 / (1 + np.exp(-_FRICTION_STEEPNESS * (velocities + _FRICTION_SHIFT)))
+    resting = 1 / (1 + np.exp(-_FRICTION_STEEPNESS * _FRICTION_SHIFT))
+    torque: NDArray[np.float64] = _FRICTION_NM * (moving - resting)
+    return torque
 
 
 class TwinArm(InWorld):
@@ -36,6 +99,11 @@ class TwinArm(InWorld):
         self._config = config
         self._world = world_of(setup)
         self._fault: str | None = None
+
+    def __enter__(self) -> Self:
+        self._world.servo = JointServo(self._config, self._world)
+        self._world.servo.restart(self._world.joints()[0])
+        return self
 
     def state(self) -> ArmState:
         """Return joint positions, velocities and the fault."""

@@ -261,6 +261,8 @@ def picture(
         read_noise_e=config.read_noise_e,
         seed=rng.integers(2**64, dtype=np.uint64),
     )
+    if seen.area_mm2 == 0:
+        return image, Seen(np.zeros(image.shape[:2], np.float32), 0.0)
     return image, Seen(bend(seen.share[np.newaxis], k, camera.intrinsics)[0], seen.area_mm2)
 
 

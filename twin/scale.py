@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from typing import Self
+
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
@@ -12,73 +14,104 @@ from cell.setup import Setup
 from twin.device import InWorld
 from twin.world import GRAVITY_M_S2, PartBody, world_of
 
-# Sets the scale's noise apart from everything else that follows from a part's seed.
-_NOISE = 0x5CA1E
+# Sets the scale's randomness apart from everything else that follows from a part's seed.
+_STREAM = 0x5CA1E
 
 
 class TwinScaleConfig(FileModel):
-    """A laboratory scale of 100 g by 0.001 g."""
+    """A laboratory scale of 100 g by 0.001 g.
+
+    Noise and settling are a data sheet's repeatability and stabilisation time (KERN PCB 100-3: 0.001 g and 3 s).
+    """
 
     capacity_g: float = Field(100.0, gt=0)
     step_g: float = Field(0.001, gt=0)
-    noise_g: float = Field(0.0005, ge=0, description="standard deviation of a reading")
-    window_s: float = Field(0.25, gt=0, le=10, description="a reading is the mean over this time")
-    stable_g: float = Field(0.01, gt=0, description="spread within the window up to which it counts as stable")
-    timeout_s: float = Field(5.0, gt=0, le=60)
+    noise_g: float = Field(0.0007, ge=0, description="standard deviation of a reading at rest")
+    settling_s: float = Field(3.0, gt=0, le=30, description="after which the full load is shown to one step")
+    drift_g: float = Field(0.002, ge=0, description="standard deviation of the zero, since it was tared")
+    vibration_g_s2: float = Field(
+        0.012,
+        ge=0,
+        description="grams of noise for each rad/s² of the arm: 8 kg at 0.4 m on a table of 200 kg shake feet that let "
+        "a tenth through, and so the 73 g of pan and part",
+    )
+    readings_hz: float = Field(10.0, gt=0, le=100)
+    stable_readings: int = Field(10, ge=2, le=100, description="so many must agree")
+    stable_g: float = Field(0.004, gt=0, description="spread of these up to which the mass is stable")
+    timeout_s: float = Field(8.0, gt=0, le=60)
 
 
 class TwinScale(InWorld):
-    """The scale; see `cell.interfaces.Scale`. What it reads is the contact force on its pan."""
+    """The scale; see `cell.interfaces.Scale`. What it reads is the contact force on its pan.
+
+    It follows the force with the lag of its filter at all times, so a part that was only just put down has not settled,
+    one that rocks does not, and the arm shakes it as it moves.
+    """
 
     Config = TwinScaleConfig
 
     def __init__(self, config: TwinScaleConfig, setup: Setup) -> None:
         self._config = config
         self._world = world_of(setup)
+        self._lag_s = config.settling_s / math.log(config.capacity_g / config.step_g)
         self._zero_g = 0.0
-        self._part: PartBody | None = None
-        self._weighings = 0
+        self._begin(None)
+
+    def __enter__(self) -> Self:
+        self._world.follow_steps(self._feel)
+        return self
 
     def tare(self) -> None:
         """Take what lies on the pan as zero."""
-        self._zero_g = float(self._settled("taring").mean())
+        self._zero_g = self._settled("taring")
 
     def weigh(self) -> Weighing:
         """Wait for a stable reading and return it."""
-        grams = float(self._settled("weighing").mean()) - self._zero_g
-        part = self._world.part
-        if part is not self._part:
-            self._part, self._weighings = part, 0
-        self._weighings += 1
-        rng = np.random.default_rng((*(part.seed if part else ()), _NOISE, self._weighings))
-        grams += self._config.noise_g * float(rng.standard_normal())
+        grams = self._settled("weighing") - self._zero_g
         return Weighing(round(grams / self._config.step_g) * self._config.step_g, True, self._world.time_s)
 
-    def _settled(self, doing: str) -> NDArray[np.float64]:
-        """Return the grams in the first window whose spread is small enough."""
-        waited = 0.0
-        while waited < self._config.timeout_s:
-            grams = self._window()
-            waited += self._config.window_s
-            if grams.max() > self._config.capacity_g:
+    def _begin(self, part: PartBody | None) -> None:
+        """Start anew with a part: what is random follows from its seed, and the pan is empty."""
+        self._part = part
+        self._rng = np.random.default_rng((*(part.seed if part else ()), _STREAM))
+        self._drift_g = self._config.drift_g * float(self._rng.standard_normal()) if part else 0.0
+        self._load_g = 0.0
+        self._velocities = self._world.joints()[1] if part else None
+
+    def _feel(self, step_s: float) -> None:
+        """Let the load cell follow the force for one step of the world."""
+        if self._world.part is not self._part:
+            self._begin(self._world.part)
+        force_g = self._world.pan_force_n() / GRAVITY_M_S2 * 1000
+        velocities = self._world.joints()[1]
+        if self._velocities is not None:
+            acceleration = float(np.linalg.norm(velocities - self._velocities)) / step_s
+            force_g += self._config.vibration_g_s2 * acceleration * float(self._rng.standard_normal())
+        self._velocities = velocities
+        self._load_g += (force_g - self._load_g) * -math.expm1(-step_s / self._lag_s)
+
+    def _settled(self, doing: str) -> float:
+        """Return the mean of the first readings that agree, in grams."""
+        config, readings, waited = self._config, list[float](), 0.0
+        while waited < config.timeout_s:
+            for _ in range(max(1, round(1 / config.readings_hz / self._world.step_s))):
+                self._world.step()
+                waited += self._world.step_s
+            reading = self._load_g + self._drift_g + config.noise_g * float(self._rng.standard_normal())
+            if reading > config.capacity_g:
                 raise ScaleOverload(
                     "scale",
                     doing,
-                    f"{grams.max():.0f} g lie on it, more than {self._config.capacity_g:.0f} g",
+                    f"{reading:.0f} g lie on it, more than {config.capacity_g:.0f} g",
                     "take the load off",
                 )
-            if np.ptp(grams) <= self._config.stable_g:
-                return grams
+            readings.append(reading)
+            last = readings[-config.stable_readings :]
+            if len(last) == config.stable_readings and np.ptp(last) <= config.stable_g:
+                return float(np.mean(last))
         raise ScaleUnstable(
             "scale",
             doing,
-            f"the reading did not settle in {self._config.timeout_s:.0f} s",
-            "look for draught or touch",
+            f"the reading did not settle in {config.timeout_s:.0f} s",
+            "look for draught or touch, and whether the part rocks",
         )
-
-    def _window(self) -> NDArray[np.float64]:
-        forces = []
-        for _ in range(max(2, round(self._config.window_s / self._world.step_s))):
-            self._world.step()
-            forces.append(self._world.pan_force_n())
-        return np.array(forces) / GRAVITY_M_S2 * 1000

@@ -9,22 +9,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.config import check
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
 from cell.schema import Defect, FileModel
 from cell.setup import Setup
-from twin.camera import TwinCameraConfig
-from twin.conditions import Conditions
 from twin.device import InWorld
 from twin.nuisances import Nuisances, make_nuisances
 from twin.parts.defects import make_defect
 from twin.parts.made import MadeDefect
 from twin.parts.moulding import Shot, mould
 from twin.parts.shape import make_shape
-from twin.rendering.tiny import TinyScene
 from twin.streams import stream
 from twin.truth import write_part
-from twin.visibility import Visibility
+from twin.visibility import PlannedView, planned_views, seen_by
 from twin.world import PartBody, world_of
 
 
@@ -40,7 +36,7 @@ class TwinPartSource(InWorld):
     def __init__(self, config: TwinPartSourceConfig, setup: Setup) -> None:
         self._setup = setup
         self._world = world_of(setup)
-        self._visibility: Visibility | None = None
+        self._views: tuple[PlannedView, ...] | None = None
 
     def __enter__(self) -> Self:
         self._shape = make_shape(self._setup.order.part)
@@ -108,12 +104,6 @@ class TwinPartSource(InWorld):
         )
 
     def _seen_by(self, points_mm: NDArray[np.float64]) -> int:
-        if self._visibility is None:
-            cell = self._setup.order.cell
-            camera = check(cell.content.camera.options, TwinCameraConfig, f"{cell.path}: camera")
-            with TinyScene(self._setup.scene, pan_m=self._world.pan_m) as scene:
-                good = Shot(np.eye(3), 1.0, 1.0, ())
-                untroubled = Nuisances((), Conditions(), np.zeros(2), 0.0)
-                body = self._body("good", (0, 0), good, untroubled, ())
-                self._visibility = Visibility(self._setup, body, scene, camera.pinhole(self._setup.scene.camera))
-        return self._visibility.seen_by(points_mm)
+        if self._views is None:
+            self._views = planned_views(self._setup.order, self._shape)
+        return seen_by(self._views, points_mm)

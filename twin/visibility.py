@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.interfaces import Pose
+from cell.config import check, load_class
+from cell.interfaces import Camera, ConfigError, Pose
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose, plan_round
-from cell.setup import Setup
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
+from cell.setup import Order
+from cell.silhouette import hand_mask
+from twin.camera import TwinCameraConfig
+from twin.conditions import Conditions
+from twin.parts.shape import Shape
+from twin.rendering.geometry import PART
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene
-from twin.world import PartBody, Snapshot
+from twin.world import PartBody, Snapshot, WorldConfig
 
 _WIDTH, _HEIGHT = 640, 480
 # Of a depth buffer of half a millimetre a pixel: the slope of a surface within one pixel stays below this.
@@ -20,29 +30,123 @@ _TOLERANCE_M = 0.0008
 _SEEN_SHARE = 0.3
 
 
-class Visibility:
-    """Depth pictures of a good part in every planned view, to ask which of them see given points."""
+@dataclass(frozen=True, eq=False)
+class PlannedView:
+    """A depth picture of a good part in a planned view.
 
-    def __init__(self, setup: Setup, part: PartBody, scene: TinyScene, camera: Pinhole) -> None:
-        """Plan the round and draw each view once."""
-        home = np.array(setup.order.cell.content.motion.home_rad)
-        planned = plan_round(setup.scene, setup.part, home)
-        self._camera = camera.undistorted().resized(_WIDTH, _HEIGHT)
-        self._views: list[tuple[Pose, NDArray[np.float32]]] = []
-        for grasp, stops in zip(setup.part.grasps, planned.views, strict=True):
-            fingers = np.full(2, grasp.width_mm / 2000)
-            for stop in stops.values():
-                pose = forward(stop.q) @ grasp_pose(grasp).inverse()
-                drawn = scene.render(Snapshot(stop.q, fingers, part, pose), self._camera)
-                self._views.append((pose, drawn.depth_m))
+    Attributes
+    ----------
+    name : str
+        Of the picture, as in the part file's `view_names`.
+    grasp : int
+        Index of the grasp point.
+    joints_rad : (7,) float64
+        Of the arm.
+    camera : Pinhole
+        Without distortion, in the picture's pixels.
+    pose : Pose
+        Of the part's frame in the base's.
+    depth_m : (H, W) float32
+        Along the optical axis.
+    shown : (H, W) bool
+        Where the part is seen, neither under the hand's mask nor in the rows that are cut.
+    full_px : float
+        Pixels of the whole frame's picture for each of this one.
+    """
 
-    def seen_by(self, points_mm: NDArray[np.float64]) -> int:
-        """Return how many views see at least some 30 % of points (N, 3) on the part's surface."""
-        return sum(self._share(points_mm / 1000, pose, depth) >= _SEEN_SHARE for pose, depth in self._views)
+    name: str
+    grasp: int
+    joints_rad: NDArray[np.float64]
+    camera: Pinhole
+    pose: Pose
+    depth_m: NDArray[np.float32]
+    shown: NDArray[np.bool_]
+    full_px: float
 
-    def _share(self, points_m: NDArray[np.float64], pose: Pose, depth_m: NDArray[np.float32]) -> float:
-        pixels, z = self._camera.project(pose.apply(points_m))
+    def share(self, points_mm: NDArray[np.float64]) -> float:
+        """Return how much of points (N, 3) on the part's surface is seen."""
+        seen, _ = self._look(points_mm)
+        return float(seen.mean())
+
+    def depth_of(self, points_mm: NDArray[np.float64]) -> float:
+        """Return how far from the camera points (N, 3) of the part are on average, metres."""
+        return float(self._look(points_mm)[1].mean())
+
+    def look(
+        self, points_mm: NDArray[np.float64], normals: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+        """See how points of the part's surface are seen.
+
+        Parameters
+        ----------
+        points_mm, normals : (N, 3) float64
+            In the part's frame; normals point outwards and have length 1.
+
+        Returns
+        -------
+        seen : (N,) bool
+            Nothing stands before it, it counts in the picture, and it faces the camera.
+        px_per_mm : (N,) float32
+            Of the frame, along the slope, where a millimetre is shortest.
+        angle_deg : (N,) float32
+            Between normal and direction to the camera.
+        """
+        seen, depth = self._look(points_mm)
+        towards = self.camera.pose.position_m - self.pose.apply(points_mm / 1000)
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        cosine = np.einsum("ij,ij->i", towards, normals @ self.pose.rotation.T)
+        scale = self.camera.intrinsics.fx * self.full_px / depth / 1000 * np.maximum(cosine, 0)
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        return seen & (cosine > 0), scale.astype(np.float32), angle.astype(np.float32)
+
+    def _look(self, points_mm: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        height, width = self.depth_m.shape
+        pixels, depth = self.camera.project(self.pose.apply(points_mm / 1000))
         x, y = np.floor(pixels).astype(int).T
-        inside = (x >= 0) & (x < _WIDTH) & (y >= 0) & (y < _HEIGHT)
-        nearest = depth_m[np.clip(y, 0, _HEIGHT - 1), np.clip(x, 0, _WIDTH - 1)]
-        return float((inside & (z < nearest + _TOLERANCE_M)).mean())
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        at = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+        return inside & self.shown[at] & (depth < self.depth_m[at] + _TOLERANCE_M), depth
+
+
+def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
+    """Plan the round of an order's part and draw each view of a good one once.
+
+    Raises
+    ------
+    MotionRejected
+        A pose cannot be reached; it is named.
+    ConfigError
+        The cell is none of the twin's.
+    """
+    cell, part = order.cell, order.part.content
+    scene = cell.content.scene
+    _, config = load_class(cell.content.camera, f"{cell.path}: camera", like=Camera)
+    if not isinstance(config, TwinCameraConfig):
+        raise ConfigError(f"{cell.path}: camera: to know what its views see, it must be a camera of the twin")
+    world = check(cell.content.world.options if cell.content.world else {}, WorldConfig, f"{cell.path}: world")
+    full = config.pinhole(scene.camera).undistorted()
+    camera = full.resized(_WIDTH, _HEIGHT)
+    cut = _HEIGHT - round(part.bottom_share * _HEIGHT)
+    planned = planned_round(cell.content, part, order.part.path.parent)
+    good = PartBody("good", shape.mesh, shape.hulls, 0.0, (), (), (), 1.0, Conditions(), (0, 0))
+    views = []
+    # Always the same renderer: where a part's defect lies must not depend on what the machine has.
+    with TinyScene(scene, pan_m=world.pan_m) as renderer:
+        for index, (grasp, stops) in enumerate(zip(part.grasps, planned.views, strict=True)):
+            fingers = np.full(2, grasp.width_mm / 2000)
+            for name, stop in stops.items():
+                pose = forward(stop.q) @ grasp_pose(grasp).inverse()
+                drawn = renderer.render(Snapshot(stop.q, fingers, good, pose, index), camera)
+                shown = drawn.surface == PART
+                shown[cut:] = False
+                if cell.content.hand is not None:
+                    opening = grasp.width_mm / 1000
+                    shown &= ~hand_mask(cell.content.hand, stop.q, opening, camera.pose, camera.intrinsics)
+                scale = full.intrinsics.width / _WIDTH
+                views.append(PlannedView(name, index, stop.q, camera, pose, drawn.depth_m, shown, scale))
+    return tuple(views)
+
+
+def seen_by(views: Sequence[PlannedView], points_mm: NDArray[np.float64]) -> int:
+    """Return how many views see at least some 30 % of points (N, 3) on the part's surface."""
+    return sum(view.share(points_mm) >= _SEEN_SHARE for view in views)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pybullet as p
@@ -18,13 +18,13 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from cell.interfaces import N_JOINTS, ConfigError, Pose
+from cell.motion.collision import hulls_as_obj
 from cell.motion.panda import forward
 from cell.motion.round import place_pose
 from cell.schema import FileModel
 from cell.setup import Setup
 from twin.conditions import N_GRASPS, Conditions
 from twin.device import InWorld
-from twin.parts.hulls import as_obj
 from twin.parts.skin import Skin
 
 GRAVITY_M_S2 = 9.80665
@@ -106,6 +106,20 @@ class Snapshot:
         return tuple(skin for skin in skins if skin.grasps is None or self.grasp in skin.grasps)
 
 
+class ArmServo(Protocol):
+    """How the arm's joints come after what they are told; without one they do it exactly."""
+
+    def restart(self, joints: NDArray[np.float64]) -> None:
+        """Stand still at `joints` (7,) rad."""
+        ...
+
+    def advance(
+        self, joints: NDArray[np.float64], rates: NDArray[np.float64], step_s: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return positions and velocities a step later, when told to be at `joints` with `rates` (7,) then."""
+        ...
+
+
 class WorldConfig(FileModel):
     """How the world is simulated."""
 
@@ -127,7 +141,9 @@ class World:
         self._client = -1
         self._time_s = 0.0
         self.part: PartBody | None = None
+        self.servo: ArmServo | None = None
         self._grip: int | None = None
+        self._followers: list[Callable[[float], None]] = []
 
     def __enter__(self) -> Self:
         self._client = p.connect(p.DIRECT)
@@ -171,6 +187,8 @@ class World:
             p.resetJointState(self.robot, joint, angle, physicsClientId=client)
         for joint, opening in zip(FINGER_JOINTS, self._fingers, strict=True):
             p.resetJointState(self.robot, joint, opening, physicsClientId=client)
+        if self.servo is not None:
+            self.servo.restart(self._joints)
         self.drive_arm(self._joints, np.zeros(N_JOINTS))
         self.drive_fingers(self._fingers, force_n=20.0)
 
@@ -202,7 +220,7 @@ class World:
     def _load_part(self, part: PartBody, pose: Pose) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hulls.obj"
-            path.write_text(as_obj(part.hulls), encoding="ascii")
+            path.write_text(hulls_as_obj(part.hulls), encoding="ascii")
             shape = p.createCollisionShape(
                 p.GEOM_MESH, fileName=str(path), meshScale=[0.001] * 3, physicsClientId=self._client
             )
@@ -239,9 +257,17 @@ class World:
     def step(self, *, contact: bool = False) -> None:
         """Let one step of time pass, a short one while the fingers are in contact."""
         step_s = self.contact_step_s if contact else self.step_s
+        if self.servo is not None:
+            self._set_motors(*self.servo.advance(self._joints, self._rates, step_s))
         p.setTimeStep(step_s, physicsClientId=self._client)
         p.stepSimulation(physicsClientId=self._client)
         self._time_s += step_s
+        for follow in self._followers:
+            follow(step_s)
+
+    def follow_steps(self, follow: Callable[[float], None]) -> None:
+        """Have `follow` called after every step with its length in seconds."""
+        self._followers.append(follow)
 
     def wait(self, seconds: float) -> None:
         """Let about so much time pass."""
@@ -250,7 +276,10 @@ class World:
 
     def drive_arm(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> None:
         """Set what the joint controllers aim at."""
-        self._joints = np.array(positions)
+        self._joints, self._rates = np.array(positions), np.array(velocities)
+        self._set_motors(positions, velocities)
+
+    def _set_motors(self, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> None:
         p.setJointMotorControlArray(
             self.robot,
             ARM_JOINTS,
@@ -281,6 +310,12 @@ class World:
         """Return positions (7,) rad and velocities (7,) rad/s of the arm."""
         states = p.getJointStates(self.robot, ARM_JOINTS, physicsClientId=self._client)
         return np.array([s[0] for s in states]), np.array([s[1] for s in states])
+
+    def arm_inertia(self) -> NDArray[np.float64]:
+        """Return the inertia (7,) kg m² that each joint of the arm moves where it stands, its links alone."""
+        states = p.getJointStates(self.robot, (*ARM_JOINTS, *FINGER_JOINTS), physicsClientId=self._client)
+        mass = p.calculateMassMatrix(self.robot, [state[0] for state in states], physicsClientId=self._client)
+        return np.diag(np.array(mass))[:N_JOINTS].copy()
 
     def fingers(self) -> NDArray[np.float64]:
         """Return the position (2,) of each finger, metres from closed."""

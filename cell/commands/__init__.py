@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cell.commands.records import DEFAULT_RECORDS, Records, records_app
+
 # Each command imports what it needs when it runs: `--help` answers without loading the network's libraries.
 
 app = typer.Typer(
@@ -19,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(records_app)
 
 Cell = Annotated[str, typer.Option(help="Cell: a name under assets/cells or the path of a cell file.")]
 Part = Annotated[str, typer.Option(help="Part: a name under assets/parts or the path of a part file.")]
@@ -77,6 +80,9 @@ def train(
     features: Annotated[int, typer.Option(min=1, help="Random channels out of all layers.")] = 100,
     train_parts: Annotated[int | None, typer.Option(min=2, help="Use only the first so many good parts.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    network: Annotated[
+        str, typer.Option(help="How the network computes: exact, folded, bfloat16, or auto by precision and processor.")
+    ] = "auto",
     seed: Seed = 0,
 ) -> None:
     """Train a model for each view on good parts alone, and set the threshold."""
@@ -93,6 +99,7 @@ def train(
             "resolution": resolution,
             "n_features": features,
             "precision": precision,
+            "network": network,
             "seed": seed,
         },
     )
@@ -117,30 +124,43 @@ def inspect(
     model: Model,
     count: Count,
     production: Production = "mixed",
-    records: Annotated[str, typer.Option(help="Database of the records.")] = "sqlite:///runs/records.sqlite",
+    records: Records = DEFAULT_RECORDS,
     seed: Seed = 1,
+    cleared_by: Annotated[
+        str | None, typer.Option(help="After an interruption: who saw that hand and scale are empty.")
+    ] = None,
 ) -> None:
     """Bring parts through the cell, give each a verdict and sort it."""
     from cell.commands.inspect import run_inspect
 
-    run_inspect(cell, part, model, count, production, records, seed)
+    run_inspect(cell, part, model, count, production, records, seed, cleared_by)
+
+
+@app.command()
+def check(
+    cell: Cell,
+    part: Part = "ring",
+    out: Annotated[Path, typer.Option(help="Folder for report.md and report.json.")] = Path("runs/check"),
+    record_scale: Annotated[
+        Path | None,
+        typer.Option(help="Check nothing; write what the scale sends, and a dialect proposed from it, to this file."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to record the scale.")] = 60.0,
+) -> None:
+    """Try every device of a cell with small and safe actions."""
+    from cell.commands.check import run_check, run_recording
+
+    if record_scale is not None:
+        run_recording(cell, part, record_scale, seconds)
+    else:
+        run_check(cell, part, out)
 
 
 def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
-    from rich.console import Console
+    from cell.commands.console import answering
 
     # An end asked for by the system must run the same ways out as Ctrl-C: devices, copies, half-written files.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    try:
+    with answering():
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        from cell.interfaces import CellError
-        from detection import DetectionError
-
-        if not isinstance(error, (CellError, DetectionError, OSError)):
-            raise
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cell.interfaces import ConfigError
+from cell.interfaces import CellError, ConfigError
+from detection import DetectionError
 
 out = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -48,6 +50,18 @@ def progress(doing: str, total: int | None) -> Iterator[Report]:
             bar.update(task, completed=done, total=total, description=doing)
 
         yield report
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Say in one sentence on standard error what was refused or failed, and exit with code 1; with 130 after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (CellError, DetectionError, OSError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def require_writable(path: Path, *, holds: str | None = None) -> None:

@@ -26,7 +26,7 @@ _INSPECTED_PARTS = 16
 # 0.6 MP: half the pictures' cost, and still twice as fine as what the network sees.
 _PICTURE = {"width": 912, "height": 684}
 # SQLite keeps two more files beside a database that was not closed.
-_RECORDS = ("records.sqlite", "records.sqlite-shm", "records.sqlite-wal")
+_RECORDS = ("records.sqlite", "records.sqlite-shm", "records.sqlite-wal", "records.sqlite.pictures")
 _MADE = ("training", "model", "inspection", "report.html", "summary.json", *_RECORDS)
 
 

@@ -25,6 +25,7 @@ _SHOWN = (
     "threshold",
     "parts_good",
     "parts_defective",
+    "parts_recheck",
     "images_per_second",
 )
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from cell.interfaces import N_JOINTS, Pose
+from cell.interfaces import Pose
 
 Q_MIN = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 Q_MAX = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
@@ -18,6 +17,7 @@ V_MAX = np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61])
 A_MAX = np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0])
 J_MAX = np.array([7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0])
 OPENING_MAX_M = 0.08
+TOOL_V_MAX, TOOL_A_MAX = 1.7, 13.0
 
 # The hand without its fingers: boxes that cover it, by two opposite corners, mm, in the frame of the tool centre point.
 # Measured on the mesh of the hand in franka_description and rounded up.
@@ -39,13 +39,10 @@ _DH = (
     (0.0, 0.0, np.pi / 2),
     (0.088, 0.0, np.pi / 2),
 )
-_FLANGE_M = 0.107
+FLANGE_M = 0.107
 # The hand is turned by -45° about the flange; the tool centre point lies between the finger tips.
 _HAND_YAW = -np.pi / 4
-_TCP_M = 0.1034
-_MARGIN_RAD = 0.03
-_REACHED = 1e-7
-_STEP_RAD = 0.4
+TCP_M = 0.1034
 
 
 def _dh_constant(a: float, alpha: float) -> NDArray[np.float64]:
@@ -67,7 +64,7 @@ def _turn(angle: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
     return turned
 
 
-_TOOL = _turn(np.array(0.0), _FLANGE_M) @ _turn(np.array(_HAND_YAW), _TCP_M)
+_TOOL = _turn(np.array(0.0), FLANGE_M) @ _turn(np.array(_HAND_YAW), TCP_M)
 
 
 def _frames(q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -88,48 +85,18 @@ def forward(q: NDArray[np.float64]) -> Pose:
     q : (7,) float64
         Joint positions, rad.
     """
-    tool = _frames(q)[1]
+    tool = forward_all(q)
     return Pose(tool[:3, :3], tool[:3, 3])
 
 
-def inverse(
-    goal: Pose, near: NDArray[np.float64], *, starts: int = 16, steps: int = 60, seed: int = 0
-) -> NDArray[np.float64] | None:
-    """Return joint positions that bring the tool centre point to `goal`, or None if none were found.
+def forward_all(q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`."""
+    return _frames(q)[1]
 
-    Damped least squares from several starts at once (Buss, 2004); of the solutions within the joint limits, the
-    one whose largest joint move from `near` is smallest.
 
-    Parameters
-    ----------
-    goal : Pose
-        In the base's frame.
-    near : (7,) float64
-        Where the arm comes from, rad.
-    starts, steps : int
-        Starts (`near`, and random ones drawn with `seed`) and iterations of each.
-    """
-    lower, upper = Q_MIN + _MARGIN_RAD, Q_MAX - _MARGIN_RAD
-    q = np.random.default_rng(seed).uniform(lower, upper, size=(starts, N_JOINTS))
-    q[0] = np.clip(near, lower, upper)
-    for _ in range(steps):
-        frames, tool = _frames(q)
-        turn = Rotation.from_matrix(goal.rotation @ tool[:, :3, :3].swapaxes(1, 2)).as_rotvec()
-        error = np.concatenate([goal.position_m - tool[:, :3, 3], turn], axis=1)
-        reached = np.abs(error).max(axis=1) < _REACHED
-        if reached.all():
-            break
-        axes = frames[:, :, :3, 2]
-        levers = tool[:, np.newaxis, :3, 3] - frames[:, :, :3, 3]
-        jacobian = np.concatenate([np.cross(axes, levers), axes], axis=2).swapaxes(1, 2)
-        # Damping that fades with the error converges fast and stays calm beside singular poses.
-        damping = np.clip((error**2).sum(axis=1), 1e-8, 0.05)[:, np.newaxis, np.newaxis] * np.eye(6)
-        normal = jacobian @ jacobian.swapaxes(1, 2) + damping
-        step = (jacobian.swapaxes(1, 2) @ np.linalg.solve(normal, error[:, :, np.newaxis]))[..., 0]
-        step *= np.minimum(1.0, _STEP_RAD / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-        q = np.where(reached[:, np.newaxis], q, np.clip(q + step, lower, upper))
-    if not reached.any():
-        return None
-    moves = np.where(reached, np.abs(q - near).max(axis=1), np.inf)
-    solution: NDArray[np.float64] = q[int(np.argmin(moves))]
-    return solution
+def jacobian(q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what joint velocities do to the tool centre point, (..., 6, 7): velocity m/s, then rotation rad/s."""
+    frames, tool = _frames(q)
+    axes = frames[..., :3, 2]
+    levers = tool[..., np.newaxis, :3, 3] - frames[..., :3, 3]
+    return np.concatenate([np.cross(axes, levers), axes], axis=-1).swapaxes(-1, -2)

@@ -1,4 +1,4 @@
-"""Every pose of a cycle, worked out before anything moves."""
+"""The poses of a cycle: what the files say, as poses of the tool centre point."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.interfaces import MotionRejected, Pose
-from cell.motion.panda import inverse
-from cell.schema import CameraMount, GraspPoint, PartFile, Place, Scene, View
+from cell.interfaces import JointTrajectory, Pose
+from cell.schema import CameraMount, GraspPoint, PartFile, Place, View
 
+HOME, FEEDER, SCALE = "home", "feeder", "scale"
 _PARALLEL = 0.2
+
+
+def beside_scale(grasp: GraspPoint) -> str:
+    """Name the pose above the scale in which the hand waits, open, while the part is weighed."""
+    return f"above scale ({grasp.name})"
+
+
+def on_scale(grasp: GraspPoint) -> str:
+    """Name the pose in which the part is taken from the scale."""
+    return f"scale ({grasp.name})"
+
+
+def over_bin(name: str) -> str:
+    """Name the pose in which a part is let go over the bin of a verdict."""
+    return f"bin {name}"
 
 
 @dataclass(frozen=True)
@@ -23,38 +38,21 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Handling:
-    """How the hand comes to a place and leaves it: from above, along the vertical."""
-
-    above: Stop
-    at: Stop
-
-
-@dataclass(frozen=True)
 class Round:
-    """The poses of one cycle.
+    """The poses of one cycle and the ways between them.
 
     Attributes
     ----------
-    pick : Handling
-        Taking the part from the feeder at the first grasp point.
-    put : Handling
-        Laying it on the scale.
-    repick : Handling
-        Taking it from the scale at the second grasp point.
-    views : dict of str to Stop
-        By the name of the picture, in the order in which they are taken; the first half belongs to the first
-        grasp point.
-    bins : dict of str to Handling
-        By the name of the verdict.
+    home : Stop
+    views : (dict of str to Stop, dict of str to Stop)
+        By the name of the picture, in the order in which they are taken; one for each grasp point.
+    legs : dict of (str, str) to JointTrajectory
+        By the names of the poses where they begin and end, at full speed.
     """
 
     home: Stop
-    pick: Handling
-    put: Handling
-    repick: Handling
     views: tuple[dict[str, Stop], dict[str, Stop]]
-    bins: dict[str, Handling]
+    legs: dict[tuple[str, str], JointTrajectory]
 
 
 def place_pose(place: Place) -> Pose:
@@ -95,56 +93,3 @@ def view_pose(view: View, grasp: GraspPoint, part: PartFile, mount: CameraMount)
     rotation = camera_pose(mount).rotation @ turned @ in_hand.T
     centre = grasp_pose(grasp).inverse().apply(np.array(part.centre_mm) / 1000)
     return Pose(rotation, np.array(mount.look_at_m) - rotation @ centre)
-
-
-def _reach(name: str, goal: Pose, near: NDArray[np.float64]) -> Stop:
-    q = inverse(goal, near)
-    if q is None:
-        x, y, z = goal.position_m
-        raise MotionRejected(
-            "arm",
-            f"planning the pose {name}",
-            f"no joint positions within the limits reach ({x:.3f}, {y:.3f}, {z:.3f}) m in that direction",
-            "change the pose in the part or cell file",
-        )
-    return Stop(name, q)
-
-
-def _handle(name: str, part_at: Pose, grasp: GraspPoint, clearance_m: float, near: NDArray[np.float64]) -> Handling:
-    at = part_at @ grasp_pose(grasp)
-    above = _reach(f"above {name}", Pose(at.rotation, at.position_m + np.array([0, 0, clearance_m])), near)
-    return Handling(above, _reach(name, at, above.q))
-
-
-def plan_round(scene: Scene, part: PartFile, home: NDArray[np.float64]) -> Round:
-    """Work out every pose of a cycle.
-
-    Raises
-    ------
-    MotionRejected
-        A pose cannot be reached; it is named.
-    """
-    first, second = part.grasps
-    pick = _handle("feeder", place_pose(scene.feeder), first, scene.clearance_m, home)
-    views: list[dict[str, Stop]] = []
-    near = home
-    for grasp in part.grasps:
-        found = {}
-        for view in part.views:
-            name = f"{grasp.name}-{view.name}"
-            found[name] = _reach(name, view_pose(view, grasp, part, scene.camera), near)
-            near = found[name].q
-        views.append(found)
-        near = home
-    on_scale = place_pose(scene.scale)
-    put = _handle("scale", on_scale, first, scene.clearance_m, home)
-    repick = _handle(f"scale ({second.name})", on_scale, second, scene.clearance_m, put.above.q)
-    bins = {
-        name: _handle(f"bin {name}", place_pose(place), second, scene.clearance_m, home)
-        for name, place in (
-            ("ok", scene.bins.ok),
-            ("reject", scene.bins.reject),
-            ("recheck", scene.bins.recheck),
-        )
-    }
-    return Round(Stop("home", home), pick, put, repick, (views[0], views[1]), bins)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import manifold3d
 import numpy as np
 import trimesh
@@ -50,18 +48,6 @@ def convex_pieces(mesh: trimesh.Trimesh, most: int) -> tuple[NDArray[np.float64]
         cuts = [_cut(piece, axis, at, smallest) for axis in range(3) for at in _planes(piece, axis)]
         pieces[worst : worst + 1] = min(cuts, key=lambda cut: sum(air for air, _ in cut))
     return tuple(np.asarray(piece.hull().to_mesh().vert_properties, dtype=np.float64)[:, :3] for _, piece in pieces)
-
-
-def as_obj(hulls: Iterable[NDArray[np.float64]]) -> str:
-    """Write convex pieces as objects of one OBJ file, which PyBullet loads as a compound of their hulls."""
-    lines, first = [], 1
-    for index, corners in enumerate(hulls):
-        hull = trimesh.convex.convex_hull(corners)
-        lines.append(f"o hull{index}")
-        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hull.vertices]
-        lines += [f"f {a} {b} {c}" for a, b, c in hull.faces + first]
-        first += len(hull.vertices)
-    return "\n".join(lines) + "\n"
 
 
 def _air(piece: manifold3d.Manifold) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from detection.kernels import parallel_kernel
+from detection.kernels import kernel, parallel_kernel
 
 _WAVELENGTH_M = 550e-9
 # A Gaussian is as wide as the core of the Airy pattern with this times wavelength × f-number (Zhang et al., 2007).
@@ -144,27 +144,21 @@ def _lay_over(
     """Lay the foreground, a window of the picture, over the enlarged background."""
     n_channels, height, width = out.shape
     high, wide = background.shape[1:]
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
     for y in prange(height):
-        v = min(max((np.float32(y) + np.float32(0.5)) / shrink - np.float32(0.5), np.float32(0)), np.float32(high - 1))
-        i = min(int(v), max(high - 2, 0))
-        lower, below = v - i, min(i + 1, high - 1)
+        v = min(max((np.float32(y) + half) / np.float32(shrink) - half, zero), np.float32(high - 1))
+        i = int(v)
+        below, lower = min(i + 1, high - 1), v - np.float32(i)
+        row = background[:, i] + lower * (background[:, below] - background[:, i])
         in_rows = 0 <= y - top < weight.shape[0]
         for x in range(width):
-            inside = in_rows and 0 <= x - left < weight.shape[1]
-            share = weight[y - top, x - left] if inside else np.float32(0)
-            gap = np.float32(1) - share
-            u = min(max((x + np.float32(0.5)) / shrink - np.float32(0.5), np.float32(0)), np.float32(wide - 1))
-            j = min(int(u), max(wide - 2, 0))
-            right, beside = u - j, min(j + 1, wide - 1)
+            share = weight[y - top, x - left] if in_rows and 0 <= x - left < weight.shape[1] else zero
+            u = min(max((np.float32(x) + half) / np.float32(shrink) - half, zero), np.float32(wide - 1))
+            j = int(u)
+            beside, right = min(j + 1, wide - 1), u - np.float32(j)
             for c in range(n_channels):
-                value = np.float32(0)
-                if gap > 0:
-                    above = background[c, i, j] + right * (background[c, i, beside] - background[c, i, j])
-                    under = background[c, below, j] + right * (background[c, below, beside] - background[c, below, j])
-                    value = gap * (above + lower * (under - above))
-                if share > 0:
-                    value += spread[c, y - top, x - left]
-                out[c, y, x] = value
+                value = (one - share) * (row[c, j] + right * (row[c, beside] - row[c, j]))
+                out[c, y, x] = value + spread[c, y - top, x - left] if share > zero else value
 
 
 def _spread(
@@ -173,12 +167,13 @@ def _spread(
     """Spread light (C, H, W), and the weight (H, W) of the pixels it comes from, along rows, then along columns."""
     widest = float(sigma[weight > 0].max(initial=1e-3))
     step = np.float32(widest / _LEVELS)
-    # Row i of the table is a Gaussian of (i + 1) steps; beyond its reach it is cut.
+    # Row i of the table is a Gaussian of i steps, cut beyond its reach; row 0, of what is not there, holds nothing.
     sigmas = np.arange(1, _LEVELS + 1) * step
     reaches = np.ceil(_REACH * sigmas).astype(np.int64)
     away = np.arange(-reaches[-1], reaches[-1] + 1)
-    taps = np.exp(-0.5 * (away / sigmas[:, np.newaxis]) ** 2) * (np.abs(away) <= reaches[:, np.newaxis])
-    taps = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+    taps = np.zeros((_LEVELS + 1, len(away)), np.float32)
+    taps[1:] = np.exp(-0.5 * (away / sigmas[:, np.newaxis]) ** 2) * (np.abs(away) <= reaches[:, np.newaxis])
+    taps[1:] /= taps[1:].sum(axis=1, keepdims=True)
     levels: NDArray[np.uint8] = np.empty(weight.shape, np.uint8)
     _quantise(sigma, weight, step, levels)
     for _ in range(2):
@@ -212,41 +207,52 @@ def _spread_rows(
 ) -> None:
     """Spread light and weight along rows and turn the picture, so that the columns come next.
 
-    Where light came to pixels that had none, it takes its blur along.
+    Each pixel gathers by its own blur, so that even light stays even; one that holds nothing, by that of its neighbour.
     """
-    n_channels, height, width = light.shape
-    middle = taps.shape[1] // 2
+    n_planes, height, width = out.shape[0], light.shape[1], light.shape[2]
+    reach = taps.shape[1] // 2
     for chunk in prange((height + _ROWS - 1) // _ROWS):
         top, bottom = chunk * _ROWS, min((chunk + 1) * _ROWS, height)
-        rows = np.empty((bottom - top, width + 4 * middle), np.float32)
-        for plane in range(n_channels + 1):
-            source = light[plane] if plane < n_channels else weight
-            rows[:] = 0
-            for y in range(top, bottom):
-                row = rows[y - top]
-                # Beyond the picture it goes on as it ends.
-                for x in range(-middle, width + middle):
-                    inside = min(max(x, 0), width - 1)
-                    level = levels[y, inside]
-                    if level == 0:
-                        continue
-                    reach, value = reaches[level - 1], source[y, inside]
-                    for d in range(middle - reach, middle + reach + 1):
-                        row[x + middle + d] += taps[level - 1, d] * value
+        rows = np.empty((bottom - top, n_planes, width), np.float32)
+        # Beyond the picture it goes on as it ends.
+        padded = np.empty((n_planes, width + 2 * reach), np.float32)
+        blur, shares = np.empty(width, np.uint8), np.empty(width, np.float32)
+        for y in range(top, bottom):
+            for x in range(width + 2 * reach):
+                inside = min(max(x - reach, 0), width - 1)
+                there = levels[y, inside] > 0
+                for plane in range(n_planes - 1):
+                    padded[plane, x] = light[plane, y, inside] if there else np.float32(0)
+                padded[n_planes - 1, x] = weight[y, inside] if there else np.float32(0)
+            _reached(levels[y], reaches, blur)
+            rows[y - top] = 0
+            for d in range(2 * reach + 1):
+                for x in range(width):
+                    shares[x] = taps[blur[x], d]
+                for plane in range(n_planes):
+                    row, source = rows[y - top, plane], padded[plane]
+                    for x in range(width):
+                        row[x] += shares[x] * source[x + d]
+            out_levels[:, y] = blur
+        for plane in range(n_planes):
             for x in range(width):
                 for y in range(top, bottom):
-                    out[plane, x, y] = rows[y - top, x + 2 * middle]
-        for y in range(top, bottom):
-            last, end = np.uint8(0), -1
-            for x in range(width):
-                if levels[y, x]:
-                    last = levels[y, x]
-                    end = x + reaches[last - 1]
-                out_levels[x, y] = last if x <= end else np.uint8(0)
-            last, end = np.uint8(0), width
-            for x in range(width - 1, -1, -1):
-                if levels[y, x]:
-                    last = levels[y, x]
-                    end = x - reaches[last - 1]
-                elif x >= end:
-                    out_levels[x, y] = max(out_levels[x, y], last)
+                    out[plane, x, y] = rows[y - top, plane, x]
+
+
+@kernel
+def _reached(levels: NDArray[np.uint8], reaches: NDArray[np.int64], blur: NDArray[np.uint8]) -> None:
+    """Give pixels of a row that hold nothing the largest blur of those beside them that reach them."""
+    last, end = np.uint8(0), -1
+    for x in range(len(levels)):
+        if levels[x]:
+            last = levels[x]
+            end = x + reaches[last - 1]
+        blur[x] = last if x <= end else np.uint8(0)
+    last, end = np.uint8(0), len(levels)
+    for x in range(len(levels) - 1, -1, -1):
+        if levels[x]:
+            last = levels[x]
+            end = x - reaches[last - 1]
+        elif x >= end:
+            blur[x] = max(blur[x], last)

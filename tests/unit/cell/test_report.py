@@ -12,7 +12,7 @@ from cell.results import Evidence, InspectedPart
 from cell.schema import MassLimits
 from cell.verdict import Verdict
 from detection import ViewScore
-from detection.preprocess import Box, Geometry
+from detection.geometry import Box, Geometry
 
 # A frame of which the square from x = 200 was kept, at half its size.
 GEOMETRY = Geometry((400, 700), Box(0, 200, 400, 600), 200)

@@ -131,11 +131,11 @@ def test_contradictions_are_named(
         read_dataset(folder)
 
 
-def name_mask(file: str) -> Callable[[list[list[str]]], object]:
-    """Add the column `mask`: the first picture has this file, the others none."""
+def name_mask(file: str, *, others: str = "") -> Callable[[list[list[str]]], object]:
+    """Add the column `mask`: the first picture has this file, the others another or none."""
 
     def add(rows: list[list[str]]) -> None:
-        for row, value in zip(rows, ["mask", file] + [""] * len(rows), strict=False):
+        for row, value in zip(rows, ["mask", file] + [others] * len(rows), strict=False):
             row.append(value)
 
     return add
@@ -145,10 +145,41 @@ def test_pixels_to_ignore_are_named_picture_by_picture(folder: Path) -> None:
     nothing = {"front": None, "back": None, "side": None}
     assert all(part.ignored == nothing for part in read_dataset(folder).parts)
     (folder / "hand.png").write_bytes(b"read when it is used")
-    edit(folder / "images.csv", name_mask("hand.png"))
+    (folder / "none.png").write_bytes(b"read when it is used")
+    edit(folder / "images.csv", name_mask("hand.png", others="none.png"))
     first, *others = read_dataset(folder).parts
-    assert first.ignored == {**nothing, "front": folder / "hand.png"}
-    assert all(part.ignored == nothing for part in others)
+    elsewhere = dict.fromkeys(nothing, folder / "none.png")
+    assert first.ignored == {**elsewhere, "front": folder / "hand.png"}
+    assert all(part.ignored == elsewhere for part in others)
+
+
+def test_masks_of_some_pictures_alone_are_refused(folder: Path) -> None:
+    (folder / "hand.png").write_bytes(b"never read")
+    edit(folder / "images.csv", name_mask("hand.png"))
+    with pytest.raises(DatasetError, match="part part-0000 has a picture without a mask, others have one"):
+        read_dataset(folder)
+
+
+def test_tables_that_a_spreadsheet_saved_are_read(folder: Path) -> None:
+    expected = read_dataset(folder).parts
+    for name in ("parts.csv", "images.csv", "dataset.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_dataset(folder).parts == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dataset.json", "[" * 100_000, "not valid JSON"),
+        ("dataset.json", '{"views": ["front"], "made_for": {"x": NaN}}', "NaN is not a JSON number"),
+        ("parts.csv", 'part_id,declared\n"' + "x" * 200_000, "cannot be read"),
+    ],
+)
+def test_foreign_files_are_refused_by_name(folder: Path, name: str, content: str, message: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(folder)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -86,6 +87,46 @@ def test_the_json_has_the_agreed_keys_and_is_valid(inspector: Inspector, dataset
         assert 0 <= low <= content[name] <= high <= 1 and low < high
     assert (content["parts_good"], content["parts_defective"]) == (3, 3) and content["images_per_second"] > 0
     assert set(content["parts"][0]["view_scores"]) == {"front", "back", "side"}
+
+
+def with_blank(dataset: Dataset, tmp_path: Path, parts: range) -> Dataset:
+    """A copy in which some parts were not before the camera in their first view."""
+    shutil.copytree(dataset.folder, tmp_path / "copy")
+    copied = read_dataset(tmp_path / "copy")
+    for part in copied.parts[parts.start : parts.stop]:
+        assert cv2.imwrite(str(part.pictures["front"]), np.zeros((120, 160, 3), dtype=np.uint8))
+    return copied
+
+
+def test_a_part_with_a_view_that_cannot_be_scored_is_rechecked(
+    inspector: Inspector, dataset: Dataset, tmp_path: Path
+) -> None:
+    whole, result = evaluate(dataset, inspector), evaluate(with_blank(dataset, tmp_path, range(7, 8)), inspector)
+    rechecked, other = result.parts[:2]
+    assert "same brightness" in rechecked.problems[0] and not rechecked.accepted
+    assert rechecked.statistic is None and set(rechecked.view_scores) == {"back", "side"}
+    assert other == whole.parts[1] and other.accepted
+    assert result.tnr is not None and result.tnr.value == pytest.approx(2 / 3)  # it counts as rejected
+    assert result.part_auroc is not None and result.part_auroc.value == pytest.approx(2 / 3)
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["parts_recheck"] == 1 and content["parts"][0]["statistic"] is None
+
+
+def test_defective_parts_that_are_all_rechecked_are_all_found(
+    inspector: Inspector, dataset: Dataset, tmp_path: Path
+) -> None:
+    content = evaluate(with_blank(dataset, tmp_path, range(10, 13)), inspector).to_json()
+    assert (content["tpr"], content["tnr_at_full_tpr"], content["threshold_at_full_tpr"]) == (1, 1, None)
+
+
+def test_pictures_of_which_none_can_be_scored_are_an_error(
+    inspector: Inspector, dataset: Dataset, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.folder, tmp_path / "copy")
+    for path in (tmp_path / "copy/images").iterdir():
+        assert cv2.imwrite(str(path), np.zeros((120, 160, 3), dtype=np.uint8))
+    with pytest.raises(DatasetError, match=r"no picture can be scored; the first: .* same brightness"):
+        evaluate(read_dataset(tmp_path / "copy"), inspector)
 
 
 def without(dataset: Dataset, inspector: Inspector, tmp_path: Path, *, pattern: str) -> Dataset:

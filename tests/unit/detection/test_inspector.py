@@ -27,7 +27,7 @@ from detection.config import PreprocessConfig, ScoreConfig, ThresholdConfig, Tra
 from detection.decisions import part_statistic
 from detection.evaluation import evaluate
 from detection.padim import PaDiM
-from detection.pictures import read_picture
+from detection.pictures import read_mask, read_picture
 from detection.preprocess import make_reference, prepare
 
 Ring = Callable[..., NDArray[np.uint8]]
@@ -86,34 +86,66 @@ def test_a_view_is_scored_on_the_crop(inspector: Inspector, dataset: Dataset, sm
     assert result.score == expected[prepared.valid].max()
 
 
-def test_masked_defects_do_not_count(inspector: Inspector, ring: Ring) -> None:
+@pytest.fixture
+def masked_inspector(inspector: Inspector) -> Inspector:
+    """The same models, as if their pictures had come with masks."""
+    return replace(inspector, info=inspector.info.model_copy(update={"masked": True}))
+
+
+def test_masked_defects_do_not_count(masked_inspector: Inspector, ring: Ring) -> None:
     mask = np.zeros((120, 160), dtype=np.bool_)
     mask[:40, 60:100] = True
-    good, defective = (inspector.score_view("front", ring(seed=5, defect=d), mask=mask) for d in (False, True))
+    good, defective = (masked_inspector.score_view("front", ring(seed=5, defect=d), mask=mask) for d in (False, True))
     np.testing.assert_array_equal(defective.heatmap, good.heatmap)
     assert defective.score == good.score == good.heatmap[good.valid].max()
     assert not good.valid[good.geometry.mask_to_grid(mask)].any()
 
 
-def test_a_mask_that_marks_nothing_changes_nothing(inspector: Inspector, ring: Ring) -> None:
+def test_a_mask_that_marks_nothing_changes_nothing(
+    inspector: Inspector, masked_inspector: Inspector, ring: Ring
+) -> None:
     whole = inspector.score_view("front", ring(seed=5))
-    masked = inspector.score_view("front", ring(seed=5), mask=np.zeros((120, 160), dtype=np.bool_))
+    masked = masked_inspector.score_view("front", ring(seed=5), mask=np.zeros((120, 160), dtype=np.bool_))
     np.testing.assert_array_equal(masked.heatmap, whole.heatmap)
     assert (masked.score, masked.geometry) == (whole.score, whole.geometry)
 
 
-def test_a_mask_leaves_out_of_registration_what_is_damaged(inspector: Inspector, dataset: Dataset) -> None:
+def test_a_mask_leaves_out_of_registration_what_is_damaged(
+    inspector: Inspector, masked_inspector: Inspector, dataset: Dataset
+) -> None:
     picture = read_picture(dataset.parts[11].pictures["front"])
     mask = np.zeros(picture.shape[:2], dtype=np.bool_)
     mask[:40, 60:100] = True
     whole = inspector.score_view("front", picture)
-    masked = inspector.score_view("front", picture, mask=mask)
+    masked = masked_inspector.score_view("front", picture, mask=mask)
     assert masked.quality is not None and whole.quality is not None and masked.quality > whole.quality
 
 
-def test_a_wholly_masked_picture_is_refused(inspector: Inspector, ring: Ring) -> None:
+def test_a_picture_of_which_every_position_is_touched_by_the_mask_is_refused(
+    masked_inspector: Inspector, ring: Ring
+) -> None:
+    """One masked pixel in sixteen leaves no position of the grid whole: nothing is known, and that is not good."""
+    plain = masked_inspector.info.config.preprocess.model_copy(update={"registration": "none", "crop": "none"})
+    config = masked_inspector.info.config.model_copy(update={"preprocess": plain})
+    whole_pictures = Inspector(masked_inspector.info.model_copy(update={"config": config}), masked_inspector.models)
+    mask = np.zeros((120, 160), dtype=np.bool_)
+    mask[::2, ::2] = True
+    with pytest.raises(PictureError, match="no valid pixel"):
+        whole_pictures.score_view("front", ring(seed=0), mask=mask)
+
+
+def test_masks_belong_to_a_model_of_masked_pictures_alone(
+    inspector: Inspector, masked_inspector: Inspector, ring: Ring
+) -> None:
+    with pytest.raises(PictureError, match=r"view front: a mask comes with it, .* had none"):
+        inspector.score_view("front", ring(seed=0), mask=np.zeros((120, 160), dtype=np.bool_))
+    with pytest.raises(PictureError, match=r"view front: no mask comes with it, .* had one"):
+        masked_inspector.score_view("front", ring(seed=0))
+
+
+def test_a_wholly_masked_picture_is_refused(masked_inspector: Inspector, ring: Ring) -> None:
     with pytest.raises(PictureError, match="view front: every pixel is masked"):
-        inspector.score_view("front", ring(seed=0), mask=np.ones((120, 160), dtype=np.bool_))
+        masked_inspector.score_view("front", ring(seed=0), mask=np.ones((120, 160), dtype=np.bool_))
 
 
 def test_frames_of_another_size_are_refused(inspector: Inspector, ring: Ring) -> None:
@@ -256,6 +288,28 @@ def mask_pictures(folder: Path, *, seed: int) -> Dataset:
     return read_dataset(folder)
 
 
+def test_held_out_scores_with_masks_are_those_of_models_without_the_part(
+    collected: Write, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+) -> None:
+    """Where only few show a position, the part that is left out decides whether it is scored at all."""
+    folder = collected(tmp_path / "data", good=7, defective=0)
+    head, *rows = (folder / "images.csv").read_text().splitlines()
+    for name, columns in (("left", slice(0, 84)), ("none", slice(0, 0))):
+        mask = np.zeros((120, 160), dtype=np.uint8)
+        mask[:, columns] = 255
+        assert cv2.imwrite(str(folder / f"{name}.png"), mask)
+    masks = ["none", "left", "left", "none", "left", "none", "none"]  # 4 of 7 show the left, 3 of 6 without the last
+    rows = [f"{row},{masks[i // 3]}.png" for i, row in enumerate(rows)]
+    (folder / "images.csv").write_text("\n".join([f"{head},mask", *rows]))
+    dataset = read_dataset(folder)
+    held_out = train(dataset, config=small_config, model=small_model).info.trained_with[-1].held_out_statistic
+    without_it = train(dataset, config=small_config, model=small_model, train_parts=6)
+    mask = read_mask(folder / "none.png", shape=(120, 160))
+    views = dataset.parts[-1].pictures
+    scores = [without_it.score_view(view, read_picture(views[view]), mask=mask).score for view in dataset.views]
+    assert held_out == pytest.approx(sorted(scores)[-2], rel=1e-3)
+
+
 def test_what_a_dataset_masks_is_neither_trained_nor_scored(
     collected: Write, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
 ) -> None:
@@ -342,7 +396,7 @@ def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_m
     assert (config.preprocess.crop, config.vote.k, inspector.views) == ("none", 1, ("view",))
     assert config.preprocess.registration == "none"
     assert inspector.score_view("view", ring(seed=3)).geometry.box.width == 160
-    with pytest.raises(DecisionError, match="millimetres"):
+    with pytest.raises(DatasetError, match="cluster needs picture_width_mm"):
         cluster = DetectionConfig(score=ScoreConfig(method="cluster"))
         train(read_dataset(folder), config=cluster, model=small_model)
 

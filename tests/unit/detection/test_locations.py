@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from detection import Location, locate
 from detection.config import PreprocessConfig
-from detection.preprocess import Box, Geometry, prepare
+from detection.geometry import Box, Geometry
+from detection.preprocess import prepare
 
 WHOLE = Geometry((64, 64), Box(0, 0, 64, 64), 64)
 ALL_VALID = np.ones((64, 64), dtype=np.bool_)

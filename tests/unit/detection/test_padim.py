@@ -297,6 +297,36 @@ def test_tensors_that_do_not_fit_are_refused(saved: Path, change: str) -> None:
         PaDiM.load(saved)
 
 
+@pytest.mark.parametrize("images", [np.zeros((64, 64, 3), np.uint8), [None], ["picture.png"], [[1, 2]]])
+def test_what_is_no_series_of_pictures_is_refused(images: Any) -> None:
+    with pytest.raises(PictureError, match=r"is one picture|expected an array of pixels"):
+        PaDiM(n_features=4).fit(images)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, np.inf, np.nan, 1e300])
+def test_no_filter_is_that_wide(sigma: float) -> None:
+    with pytest.raises(ModelError, match="smoothing_sigma"):
+        PaDiM(smoothing_sigma=sigma)
+
+
+def test_a_model_is_saved_again_where_a_link_leads(saved: Path, tmp_path: Path) -> None:
+    model = PaDiM.load(saved)
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    (tmp_path / ".real.replaced").mkdir()
+    for _ in range(2):
+        model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and PaDiM.load(tmp_path / "link").config == model.config
+
+
+def test_files_of_others_are_not_lost_with_a_model(saved: Path, tmp_path: Path) -> None:
+    model = PaDiM.load(saved)
+    model.save(tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"notes\.txt: is no part of a model and would be lost"):
+        model.save(tmp_path / "model")
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine" and PaDiM.load(tmp_path / "model")
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
         PaDiM.load(tmp_path / "nowhere")
@@ -309,6 +339,6 @@ def test_others_may_read_a_saved_model(saved: Path) -> None:
 def test_detection_needs_no_other_package_of_the_house(tmp_path: Path) -> None:
     package = Path(detection.__file__).parent
     shutil.copytree(package, tmp_path / "detection", ignore=shutil.ignore_patterns("__pycache__"))
-    script = "import sys, detection; print(*{'cell', 'twin', 'scenarios', 'pybullet'} & set(sys.modules))"
+    script = "import sys; from detection import *; print(*{'cell', 'twin', 'scenarios', 'pybullet'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

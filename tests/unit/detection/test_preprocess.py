@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from detection import ModelError, PictureError
 from detection.config import PreprocessConfig
-from detection.preprocess import Box, Geometry, Reference, find_outline, make_reference, prepare
+from detection.geometry import Box, Geometry
+from detection.outline import find_outline
+from detection.preprocess import Reference, make_reference, prepare
 from detection.registration import Motion
 
 NO_CROP = PreprocessConfig(crop="none")

@@ -8,7 +8,8 @@ import trimesh
 from cell.config import load_cell, load_part
 from cell.interfaces import Intrinsics
 from cell.motion.panda import forward
-from cell.motion.round import camera_pose, grasp_pose, plan_round
+from cell.motion.round import camera_pose, grasp_pose
+from cell.motion.stored import planned_round
 from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
@@ -16,14 +17,14 @@ from twin.parts.ring import Ring, RingConfig
 from twin.rendering.tiny import TinyScene
 from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf
 
-FILE, PART = load_cell("twin").content, load_part("ring").content
+FILE, PART, FOLDER = load_cell("twin").content, load_part("ring").content, load_part("ring").path.parent
 CAMERA = camera_pose(FILE.scene.camera)
 PICTURE = Intrinsics(1370.0, 1370.0, 320.0, 240.0, 640, 480)
 VIEW = p.computeViewMatrix(
     CAMERA.position_m.tolist(), (CAMERA.position_m + CAMERA.rotation[:, 2]).tolist(), (-CAMERA.rotation[:, 1]).tolist()
 )
 PROJECTION = p.computeProjectionMatrixFOV(2 * np.degrees(np.arctan(240 / 1370)), 640 / 480, 0.1, 2.5)
-PLANNED = plan_round(FILE.scene, PART, np.array(FILE.motion.home_rad))
+PLANNED = planned_round(FILE, PART, FOLDER)
 STOPS = [
     pytest.param(stop.q, grasp.width_mm / 1000, id=name)
     for grasp, views in zip(PART.grasps, PLANNED.views, strict=True)

@@ -53,3 +53,7 @@ def test_even_light_stays_even_whatever_the_depths_are():
     depths = gaussian_filter(rng.uniform(0.2, 0.7, (60, 80)), 6).astype(np.float32)
     out = blurred(np.full((3, 60, 80), 0.7, np.float32), depths, rng.random((60, 80)) < 0.5, LENS)
     np.testing.assert_allclose(out, 0.7, atol=0.02)
+    # A tilted surface shows no seam where its blur goes from one step to the next.
+    tilted = np.broadcast_to(np.linspace(0.37, 0.47, 60, dtype=np.float32)[:, np.newaxis], (60, 80)).copy()
+    out = blurred(np.full((1, 60, 80), 0.7, np.float32), tilted, np.ones((60, 80), bool), LENS)
+    np.testing.assert_allclose(out, 0.7, rtol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 
 from cell.config import load_cell, load_part
 from cell.motion.panda import forward
-from cell.motion.round import plan_round
+from cell.motion.stored import planned_round
 from cell.schema import Nuisance
 from twin.nuisances import DUST_LOOSE, LEVELS, dust_sizes_um, make_nuisances
 from twin.parts.moulding import mould
@@ -98,7 +98,7 @@ def test_grasp_offsets_have_tails():
 def test_arm_of_a_normal_day_repeats_to_a_tenth_of_a_millimetre():
     """ISO 9283: the mean distance from the poses' barycentre, and three standard deviations; as the Panda's maker."""
     file = load_cell("twin").content
-    planned = plan_round(file.scene, PART.content, np.array(file.motion.home_rad))
+    planned = planned_round(file, PART.content, PART.path.parent)
     rng, repeats = np.random.default_rng(0), []
     for stop in planned.views[0].values():
         joints = stop.q + LEVELS[2].arm_rad * rng.normal(size=(100, 7))

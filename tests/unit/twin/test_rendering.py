@@ -5,7 +5,8 @@ import trimesh
 from cell.config import load_cell, load_part
 from cell.interfaces import Pose
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose, plan_round
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
 from twin.camera import TwinCameraConfig, _say_that_egl_is_missing, picture
 from twin.parts.ring import Ring, RingConfig
 from twin.parts.skin import Skin
@@ -31,8 +32,8 @@ def scene(request):
 @pytest.fixture(scope="module")
 def ring_in_view(body):
     """The ring in the hand at the second view, where the camera sees the arm, the fingers and the ring."""
-    grasp, views = RING.grasps[0], plan_round(FILE.scene, RING, HOME).views[0]
-    q = list(views.values())[1].q
+    grasp, views = RING.grasps[0], planned_round(FILE, RING, load_part("ring").path.parent).views[0]
+    q = views["GP1-V2"].q
     part = body(Ring(RingConfig()).make().mesh)
     return Snapshot(q, np.full(2, grasp.width_mm / 2000), part, forward(q) @ grasp_pose(grasp).inverse())
 

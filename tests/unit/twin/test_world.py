@@ -6,8 +6,9 @@ import pytest
 
 from cell.config import load_part
 from cell.cycle import Cycle
-from cell.interfaces import GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop, ScaleOverload, ScaleUnstable
-from cell.motion.panda import forward, inverse
+from cell.interfaces import Frame, GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop
+from cell.motion.inverse import inverse_near
+from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
 from cell.motion.trajectory import point_to_point
 from cell.setup import open_cell
@@ -32,9 +33,10 @@ def without_pictures(cell):
 
     class Blind:
         intrinsics = cell.camera.intrinsics
+        exposure_us = cell.camera.exposure_us
 
         def capture(self):
-            return None
+            return Frame(np.zeros((1, 1), np.uint8), cell.clock.now(), self.exposure_us, "blind", 0)
 
     return dataclasses.replace(cell, camera=Blind())
 
@@ -119,19 +121,7 @@ def test_scale_reads_the_mass_of_the_shot(order_of):
         part = cell.arm._world.part
         density = mould(cell.part, make_shape(load_part("ring")), 1, part.seed).density
         grams = part.mesh.volume * 1e-3 * 1.20 * density
-        assert passage.weighing.mass_g == pytest.approx(grams, abs=0.004)
-
-
-def test_overloaded_and_restless_scales_say_so(order_of):
-    with open_cell(order_of("good", 1)) as cell:
-        world = cell.scale._world
-        world.pan_force_n = lambda: 2.0
-        with pytest.raises(ScaleOverload, match=r"scale: 204 g lie on it, more than 100 g"):
-            cell.scale.weigh()
-        rng = np.random.default_rng(0)
-        world.pan_force_n = lambda: float(rng.uniform(0.1, 0.2))
-        with pytest.raises(ScaleUnstable, match="did not settle"):
-            cell.scale.weigh()
+        assert passage.weighing.mass_g == pytest.approx(grams, abs=0.01)
 
 
 @pytest.mark.parametrize("number, kind", [(1, "dot"), (3, "scratch"), (5, "missing")])
@@ -226,7 +216,7 @@ def test_running_into_the_table_is_a_reflex_until_acknowledged(order_of):
         prepared(cell)
         here = cell.arm.state().positions_rad
         pose = forward(here)
-        down = inverse(Pose(pose.rotation, np.array([0.35, 0.0, -0.05])), here)
+        down = inverse_near(Pose(pose.rotation, np.array([0.35, 0.0, -0.05])), here)
         assert down is not None
         with pytest.raises(ReflexStop, match="ran into"):
             cell.arm.follow(point_to_point(here, down, goal="below the table"))
@@ -273,11 +263,13 @@ def test_camera_fault_leads_to_recheck_and_the_next_part_is_normal(order_of):
         class Flaky:
             calls = 0
             intrinsics = cell.camera.intrinsics
+            exposure_us = cell.camera.exposure_us
 
             def capture(self):
                 self.calls += 1
                 if self.calls == 3:
                     raise GrabFailed("camera", "grabbing", "incomplete buffer", "check the cable")
+                return Frame(np.zeros((1, 1), np.uint8), 0.0, self.exposure_us, "flaky", self.calls)
 
         flaky = dataclasses.replace(cell, camera=Flaky())
         cycle = prepared(flaky)
@@ -293,3 +285,72 @@ def test_a_cycle_that_was_not_prepared_does_not_move(order_of):
         ticket = cell.source.next()
         with pytest.raises(MotionRejected, match="prepare"):
             Cycle(cell).run(ticket, on_frame=lambda v, f, m: None, choose_bin=lambda p: "ok")
+
+
+def test_arm_lags_and_settles_as_its_spring_and_damper_say(order_of):
+    """Against the closed solution of a critically damped joint, where friction is small beside the spring."""
+    with open_cell(order_of("good", 1)) as cell:
+        world = cell.arm._world
+        start = cell.arm.state().positions_rad
+        end = start + np.array([0.3, 0, 0, 0, 0, 0, 0])
+        trajectory = point_to_point(start, end, goal="aside")
+        cell.arm.follow(trajectory)
+        state = cell.arm.state()
+        off, rate = state.positions_rad[0] - end[0], state.velocities_rad_s[0]
+        assert 1e-3 < abs(off) < 0.01
+        omega = np.sqrt(3000.0 / (world.arm_inertia()[0] + 0.605721456))
+        t = 12 / 240
+        cell.clock.sleep(t)
+        expected = (off + (rate + omega * off) * t) * np.exp(-omega * t)
+        # Friction takes at most 0.55 Nm of the spring's 3000 Nm/rad.
+        assert cell.arm.state().positions_rad[0] - end[0] == pytest.approx(expected, abs=0.55 / 3000)
+        cell.clock.sleep(0.4)
+        np.testing.assert_allclose(cell.arm.state().positions_rad, end, atol=2e-4)
+
+
+def test_no_picture_is_taken_of_a_moving_arm(order_of):
+    with open_cell(order_of("good", 1)) as cell:
+        bound = cell.file.motion.still
+        fastest = []
+
+        class Watching(type(without_pictures(cell).camera)):
+            def capture(self):
+                fastest.append(np.abs(cell.arm.state().velocities_rad_s).max())
+                return super().capture()
+
+        watched = dataclasses.replace(cell, camera=Watching())
+        cycle = prepared(watched)
+        go_round(watched, cycle)
+        assert len(fastest) == 16 and max(fastest) <= bound.velocity_rad_s
+        assert {step.kind for step in cycle.steps} >= {"motion", "gripper", "settling", "weighing", "waiting"}
+
+
+def test_arm_that_is_shaken_leads_to_recheck(order_of):
+    with open_cell(order_of("good", 1)) as cell:
+
+        class Shaken:
+            def __getattr__(self, name):
+                return getattr(cell.arm, name)
+
+            def state(self):
+                state = cell.arm.state()
+                return dataclasses.replace(state, velocities_rad_s=state.velocities_rad_s + 0.02)
+
+        shaken = dataclasses.replace(without_pictures(cell), arm=Shaken())
+        passage, *_ = go_round(shaken, prepared(shaken))
+        assert passage.pictures == () and "still moves at 0.0" in passage.faults[0]
+        assert not cell.gripper.state().held
+
+
+def test_moved_obstacle_is_named_before_anything_moves(order_of):
+    order = order_of("good", 1)
+    scene = order.cell.content.scene
+    post = scene.boxes[-1].model_copy(update={"position_m": (0.45, 0.40, 0.30)})
+    moved = scene.model_copy(update={"boxes": (*scene.boxes[:-1], post)})
+    cell_file = dataclasses.replace(order.cell, content=order.cell.content.model_copy(update={"scene": moved}))
+    with open_cell(dataclasses.replace(order, cell=cell_file)) as cell:
+        before = cell.arm.state().positions_rad
+        with pytest.raises(MotionRejected, match=r"camera post while planning the pose GP1-V"):
+            Cycle(cell).prepare()
+        np.testing.assert_array_equal(cell.arm.state().positions_rad, before)
+        assert cell.clock.now() == 0

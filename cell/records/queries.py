@@ -1,0 +1,150 @@
+"""What people ask of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, aliased, selectinload
+
+from cell.interfaces import CellError
+from cell.records.chain import append
+from cell.records.database import Database
+from cell.records.drift import SECTION_STARTS
+from cell.records.schema import (
+    AlarmRecord,
+    DecisionRecord,
+    EndingRecord,
+    Entry,
+    FaultRecord,
+    InspectionRecord,
+    RunRecord,
+    VerdictRecord,
+)
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One inspection with what belongs to it; `verdict` and `ending` are None while they are not on record."""
+
+    part: InspectionRecord
+    begun: Entry
+    run: RunRecord
+    verdict: VerdictRecord | None
+    ending: EndingRecord | None
+
+    @property
+    def stands(self) -> str:
+        """The verdict as it stands: ``under way`` before there is one."""
+        if self.ending is not None:
+            return self.ending.verdict
+        return "under way" if self.verdict is None else self.verdict.verdict
+
+
+def _inspections() -> Select[InspectionRecord, Entry, RunRecord, VerdictRecord, EndingRecord]:
+    return (
+        select(InspectionRecord, Entry, RunRecord, VerdictRecord, EndingRecord)
+        .join(Entry, Entry.number == InspectionRecord.entry)
+        .join(RunRecord, RunRecord.entry == InspectionRecord.run)
+        .outerjoin(VerdictRecord, VerdictRecord.inspection == InspectionRecord.entry)
+        .outerjoin(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
+    )
+
+
+def newest(session: Session, *, count: int, lot: str | None = None, verdict: str | None = None) -> list[Inspection]:
+    """Return the newest inspections, the newest first: all, or those of a lot or as which parts ended."""
+    query = _inspections().order_by(InspectionRecord.entry.desc()).limit(count)
+    if lot is not None:
+        query = query.where(InspectionRecord.lot == lot)
+    if verdict is not None:
+        query = query.where(EndingRecord.verdict == verdict)
+    return [Inspection(*row) for row in session.execute(query)]
+
+
+def count_verdicts(session: Session) -> dict[str, int]:
+    """Return how many inspections ended as what."""
+    query = select(EndingRecord.verdict, func.count()).group_by(EndingRecord.verdict)
+    return {verdict: number for verdict, number in session.execute(query)}
+
+
+def every(session: Session) -> Iterator[Inspection]:
+    """Yield all inspections with their views, the oldest first, a few in memory at a time."""
+    last = 0
+    while True:
+        query = _inspections().where(InspectionRecord.entry > last).order_by(InspectionRecord.entry).limit(_CHUNK)
+        rows = session.execute(query.options(selectinload(VerdictRecord.views))).all()
+        if not rows:
+            return
+        for row in rows:
+            yield Inspection(*row)
+        last = rows[-1][0].entry
+        session.expunge_all()
+
+
+def of_part(session: Session, part_id: str) -> list[Inspection]:
+    """Return all inspections of a part with their views, the oldest first.
+
+    Raises
+    ------
+    CellError
+        There is none.
+    """
+    query = _inspections().where(InspectionRecord.part_id == part_id).order_by(InspectionRecord.entry)
+    rows = session.execute(query.options(selectinload(VerdictRecord.views))).all()
+    if not rows:
+        raise CellError(f"There is no part {part_id} on record; `twinspect records list` shows the newest")
+    return [Inspection(*row) for row in rows]
+
+
+def faults_of(session: Session, inspection: int) -> Sequence[FaultRecord]:
+    """Return what went wrong with an inspection."""
+    return session.scalars(
+        select(FaultRecord).where(FaultRecord.inspection == inspection).order_by(FaultRecord.entry)
+    ).all()
+
+
+def decisions_of(session: Session, inspection: int) -> Sequence[DecisionRecord]:
+    """Return what people decided about an inspection."""
+    query = select(DecisionRecord).where(DecisionRecord.inspection == inspection)
+    return session.scalars(query.order_by(DecisionRecord.entry)).all()
+
+
+def alarms_of(session: Session, inspection: int) -> Sequence[AlarmRecord]:
+    """Return the control charts that left their limits with an inspection."""
+    query = select(AlarmRecord).where(AlarmRecord.inspection == inspection)
+    return session.scalars(query.order_by(AlarmRecord.entry)).all()
+
+
+def audits(session: Session) -> list[tuple[Inspection, Inspection]]:
+    """Return inspections with those that played them back, in the order of the latter."""
+    then = aliased(Entry)
+    pairs = (
+        select(InspectionRecord.entry, then.number)
+        .join(then, (then.hash == InspectionRecord.audits) & (then.kind == InspectionRecord.__tablename__))
+        .order_by(InspectionRecord.entry)
+    )
+    found = []
+    for again, first in session.execute(pairs).all():
+        both = _inspections().where(InspectionRecord.entry.in_((first, again))).order_by(InspectionRecord.entry)
+        rows = session.execute(both.options(selectinload(VerdictRecord.views))).all()
+        found.append((Inspection(*rows[0]), Inspection(*rows[1])))
+    return found
+
+
+def decide(database: Database, part_id: str, verdict: str, *, who: str, why: str) -> int:
+    """Record what a person decided about a part, at its latest inspection; return the entry."""
+    with database.writing() as session:
+        latest = of_part(session, part_id)[-1]
+        row = DecisionRecord(inspection=latest.part.entry, subject="verdict", decided=verdict, who=who, why=why)
+        return append(session, row)
+
+
+def change(database: Database, subject: str, *, who: str, why: str) -> int:
+    """Record that a person changed light or camera, at which a new section of the control charts starts."""
+    if subject not in SECTION_STARTS:
+        raise CellError(f"A change is of {' or '.join(SECTION_STARTS)}, not {subject}; lot and model are known")
+    with database.writing() as session:
+        return append(session, DecisionRecord(inspection=None, subject=subject, decided="changed", who=who, why=why))

@@ -1,0 +1,220 @@
+"""Contact sheets of the twin: every kind of defect by size, every level of nuisances, and every view of each part.
+
+``python -m scenarios.gallery --out DIR`` writes ``PART-views.png``, ``PART-defects.png`` and ``PART-nuisances.png``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cell.commands.console import answering, progress, require_writable
+from cell.commands.console import out as screen
+from cell.config import check, load_cell, load_part, load_production
+from cell.interfaces import ConfigError
+from cell.schema import Batch, Defect, ProductionFile
+from cell.setup import Order, Setup
+from twin.camera import TwinCameraConfig, picture
+from twin.parts.shape import make_shape
+from twin.rendering.geometry import Renderer
+from twin.rendering.pinhole import Pinhole
+from twin.source import TwinPartSource, TwinPartSourceConfig
+from twin.visibility import PlannedView, planned_views
+from twin.world import PartBody, Snapshot, World, WorldConfig
+
+matplotlib.use("Agg")
+
+SIZES_MM: dict[str, tuple[float, ...]] = {
+    "dot": (0.2, 0.5, 1.0, 2.5),
+    "scratch": (1.0, 3.0, 6.0, 12.0),
+    "crack": (1.0, 3.0, 6.0, 10.0),
+    "missing": (0.5, 1.0, 2.0, 4.0),
+    "missing_structure": (0.5, 2.0, 4.0, 8.0),
+    "short_shot": (0.5, 1.0, 2.0, 4.0),
+    "flash": (0.3, 0.6, 1.0, 2.0),
+    "deformation": (0.2, 0.5, 1.0, 2.0),
+}
+"""What is shown of each kind of defect; of a missing structure the upper end of the range that it is drawn from."""
+
+LEVELS = (0, 1, 2, 3)
+_DETAIL_MM = 14.0
+_LEVEL_DETAIL_MM = 30.0
+_WIDTH, _HEIGHT = 2736, 1824  # a quarter of the sensor's pixels, so that a detail is worth looking at
+
+
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """A part file's parts before the camera, each placed as planned, without a robot that moves.
+
+    Attributes
+    ----------
+    order : Order
+        Cell and part; its production is replaced by what is asked for.
+    camera : TwinCameraConfig
+    renderer : Renderer
+        Connected.
+    views : tuple of PlannedView
+        Of a good part.
+    """
+
+    order: Order
+    camera: TwinCameraConfig
+    renderer: Renderer
+    views: tuple[PlannedView, ...]
+
+    def make(self, *, nuisances: int, defects: Sequence[Defect] = (), seed: int) -> PartBody:
+        """Make a part as the twin's feeder does. Raises `ConfigError` when no place for a defect is found."""
+        batch = Batch(count=1, defects=tuple(defects))
+        production = ProductionFile.model_validate({"lot": "gallery", "nuisances": nuisances, "batches": (batch,)})
+        order = replace(self.order, production=replace(self.order.production, content=production), seed=seed)
+        with World(WorldConfig(), Setup(order, None)) as world:
+            with TwinPartSource(TwinPartSourceConfig(), Setup(order, world)) as source:
+                source.next()
+            assert world.part is not None
+            return world.part
+
+    def show(self, part: PartBody, view: PlannedView) -> NDArray[np.uint8]:
+        """Take a picture (H, W, 3) of a part in a view."""
+        index, stop = view.grasp, view.joints_rad
+        fingers = np.full(2, self.order.part.content.grasps[index].width_mm / 2000)
+        scene = self.order.cell.content.scene
+        snapshot = Snapshot(stop, fingers, part, view.pose, index)
+        rng = np.random.default_rng(part.seed)
+        image, _ = picture(self.camera, self.renderer, scene, snapshot, self._pinhole, rng)
+        return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+
+    def detail(self, part: PartBody, at_mm: NDArray[np.float64], *, width_mm: float) -> tuple[str, NDArray[np.uint8]]:
+        """Return the view that shows points (N, 3) of a part's surface best, and a square about their middle in it."""
+        best = max(self.views, key=lambda view: (round(view.share(at_mm), 2), -view.depth_of(at_mm)))
+        image = self.show(part, best)
+        (centre,), (depth,) = self._pinhole.project(best.pose.apply(at_mm.mean(axis=0, keepdims=True) / 1000))
+        half = max(8, round(width_mm / 2000 * self._pinhole.intrinsics.fx / depth))
+        x, y = (int(np.clip(c, half, size - half)) for c, size in zip(centre, image.shape[1::-1], strict=True))
+        return best.name, image[y - half : y + half, x - half : x + half]
+
+    @property
+    def _pinhole(self) -> Pinhole:
+        return self.camera.pinhole(self.order.cell.content.scene.camera)
+
+
+@contextmanager
+def studio_of(cell: str, part: str) -> Iterator[Studio]:
+    """Open the studio of a cell and a part, by their names or paths."""
+    order = Order(load_cell(cell), load_part(part), load_production("good"), [0])
+    file = order.cell.content
+    options = {**file.camera.options, "width": _WIDTH, "height": _HEIGHT}
+    camera = check(options, TwinCameraConfig, f"{order.cell.path}: camera")
+    views = planned_views(order, make_shape(order.part))
+    world = check(file.world.options if file.world else {}, WorldConfig, f"{order.cell.path}: world")
+    with camera.scene(file.scene, world.pan_m) as renderer:
+        yield Studio(order, camera, renderer, views)
+
+
+def defect_points(part: PartBody) -> NDArray[np.float64]:
+    """Points (N, 3) on a part's defects, millimetres."""
+    meshes = [*(skin.mesh for skin in part.skins if skin.defect), *part.altered, *part.removed]
+    return np.concatenate([np.asarray(mesh.triangles_center) for mesh in meshes])
+
+
+def _sheet(title: str, rows: Sequence[str], tiles: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]]) -> Figure:
+    columns = max(len(row) for row in tiles)
+    figure = Figure(figsize=(2.6 * columns + 1, 2.8 * len(tiles) + 0.6), layout="constrained")
+    axes = figure.subplots(len(tiles), columns, squeeze=False)
+    for name, row, line in zip(rows, tiles, axes, strict=True):
+        for axis, (caption, tile) in zip(line, row, strict=False):
+            axis.imshow(tile)
+            axis.set_title(caption, fontsize=8)
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.set_frame_on(False)
+        line[0].set_ylabel(name, fontsize=10)
+    figure.suptitle(f"{title} (in simulation)")
+    return figure
+
+
+def _views(studio: Studio, seed: int) -> Figure:
+    part = studio.make(nuisances=2, seed=seed)
+    tiles = [(view.name, _square(studio.show(part, view))) for view in studio.views]
+    half = len(tiles) // 2
+    return _sheet("every view, on a normal day", ["GP1", "GP2"], [tiles[:half], tiles[half:]])
+
+
+def _defects(studio: Studio, seed: int, tell: Callable[[], None]) -> Figure:
+    tiles = []
+    for kind, sizes in SIZES_MM.items():
+        row = []
+        for size in sizes:
+            low = 0.1 if kind == "missing_structure" else size
+            defect = Defect.model_validate({"kind": kind, "size_mm": (low, size)})
+            try:
+                part = studio.make(nuisances=0, defects=[defect], seed=seed)
+                name, tile = studio.detail(part, defect_points(part), width_mm=max(_DETAIL_MM, 1.3 * size))
+                row.append((f"{size:g} mm, {name}", tile))
+            except ConfigError:
+                row.append((f"{size:g} mm: no place", np.full((8, 8, 3), 255, np.uint8)))
+            tell()
+        tiles.append(row)
+    return _sheet(f"defects, each {_DETAIL_MM:g} mm of the part", list(SIZES_MM), tiles)
+
+
+def _nuisances(studio: Studio, seed: int, tell: Callable[[], None]) -> Figure:
+    rows = []
+    view = studio.views[0]
+    for level in LEVELS:
+        part = studio.make(nuisances=level, seed=seed)
+        points = part.mesh.vertices[part.mesh.vertices[:, 0] > np.quantile(part.mesh.vertices[:, 0], 0.95)]
+        name, tile = studio.detail(part, np.asarray(points), width_mm=_LEVEL_DETAIL_MM)
+        rows.append([(view.name, _square(studio.show(part, view))), (f"{name}, {_LEVEL_DETAIL_MM:g} mm", tile)])
+        tell()
+    return _sheet("nuisances that are no defects", [f"level {level}" for level in LEVELS], rows)
+
+
+def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    left = (width - height) // 2
+    return image[:, left : left + height]
+
+
+def _main(
+    out: Annotated[Path, typer.Option(help="folder for the sheets")],
+    cell: Annotated[str, typer.Option(help="name or path of a cell file of the twin")] = "twin",
+    part: Annotated[list[str] | None, typer.Option(help="name or path of a part file; both shipped by default")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
+) -> None:
+    """Draw the contact sheets."""
+    parts = part or ["ring", "cap"]
+    with answering(), progress("drawing", len(parts) * (1 + sum(map(len, SIZES_MM.values())) + len(LEVELS))) as report:
+        out.mkdir(parents=True, exist_ok=True)
+        done = 0
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            report(done)
+
+        for name in parts:
+            with studio_of(cell, name) as studio:
+                label = studio.order.part.content.name
+                for what, sheet in (
+                    ("views", _views(studio, seed)),
+                    ("defects", _defects(studio, seed, tell)),
+                    ("nuisances", _nuisances(studio, seed, tell)),
+                ):
+                    path = out / f"{label}-{what}.png"
+                    require_writable(path)
+                    sheet.savefig(path, dpi=110)
+                    screen.print(path)
+            tell()
+
+
+if __name__ == "__main__":
+    typer.run(_main)

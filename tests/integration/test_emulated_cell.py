@@ -1,0 +1,55 @@
+"""Real drivers in the whole cycle: pictures and masses through pylon and a serial line, to a verdict."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import create_engine, text
+
+pytest.importorskip("pypylon", reason="pip install 'twinspect[hardware]'")
+
+from cell.collecting import collect
+from cell.config import load_part, load_production
+from cell.inspection import inspect
+from cell.interfaces import ReflexStop
+from cell.setup import Order
+from detection import DetectionConfig, ModelConfig, read_dataset, train
+from scenarios.faults import Fault, with_faults
+
+
+@pytest.fixture(scope="module")
+def order(small_cell) -> Order:
+    return Order(small_cell("emulated", width=456), load_part("ring"), load_production("good"), range(6), 1)
+
+
+@pytest.fixture(scope="module")
+def model(order, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emulated")
+    assert collect(order, folder / "good", progress=lambda done: None) == 6
+    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig())
+    return folder / "model"
+
+
+def test_cycle_with_the_real_drivers_ends_in_a_verdict(order, model, tmp_path):
+    parts = replace(order, numbers=range(2), seed=9, production=load_production("mixed"))
+    results = list(inspect(parts, model, f"sqlite:///{tmp_path}/r.sqlite"))
+    for part in results:
+        assert part.verdict.bin in ("ok", "reject"), part.verdict.reasons
+        assert len(part.scores) == len(part.frames) == 16
+        assert abs(part.weighing.mass_g - order.part.content.mass.nominal_g) < 0.25
+
+
+def test_faults_are_recorded_as_recheck_and_the_next_part_is_inspected(order, model, tmp_path):
+    faults = Fault(device="camera", kind="lost", call=4), Fault(device="arm", kind="reflex", call=50)
+    records = f"sqlite:///{tmp_path}/r.sqlite"
+    faulty = replace(order, cell=with_faults(order.cell, *faults), numbers=range(3), seed=9)
+    results = []
+    with pytest.raises(ReflexStop, match="stopped itself"):
+        for part in inspect(faulty, model, records):
+            results.append(part)
+    first, *_, last = results
+    assert first.verdict.bin == "recheck" and "is gone" in first.verdict.reasons[0]
+    assert last.verdict.bin == "recheck" and "stopped itself" in last.verdict.reasons[0]
+    joined = "inspections i join verdicts v on v.inspection = i.entry"
+    with create_engine(records).connect() as connection:
+        stored = connection.execute(text(f"select i.part_id, v.verdict from {joined} order by i.entry")).all()
+    assert [tuple(row) for row in stored] == [(part.ticket.part_id, part.verdict.bin) for part in results]
