@@ -32,6 +32,9 @@ from twin.world import Snapshot, world_of
 _FRAMES_PER_PART = 1000
 _LAMPS = 8
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
+_AMBIENT = 0.06
+# A ring light alone shows of a clear part some glints: its edges need light from the sides (dark field).
+_CLEAR_AMBIENT = 1.0
 _FINGER_RGB = (0.45, 0.45, 0.46)
 _PAN_RGB = (0.55, 0.55, 0.55)
 # Fresnel's reflectance of polycarbonate (n = 1.585) at normal incidence, and about that of the fingers' plastic.
@@ -64,7 +67,13 @@ class TwinCameraConfig(FileModel):
     )
     exposure_us: float = Field(8000.0, gt=0, le=1e6)
     white: float = Field(0.8, gt=0, le=4, description="a matt white surface at look_at_m, share of the full well")
-    ambient: float = Field(0.06, ge=0, le=1, description="light from all around, share of the ring light's")
+    ambient: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="light from all around, share of the ring light's; default: 0.06, stray light, and for photoreal 1, "
+        "panels all around but behind the part",
+    )
     backdrop: float = Field(0.01, ge=0, le=1, description="what is seen where nothing is, share of white")
     ring_light_mm: float = Field(100.0, gt=0, le=1000, description="diameter of the ring light around the lens")
     full_well_e: float = Field(15000.0, gt=0, description="electrons at white")
@@ -78,6 +87,13 @@ class TwinCameraConfig(FileModel):
         focal_px = self.focal_length_mm / self.sensor_height_mm * self.height
         k = Intrinsics(focal_px, focal_px, self.width / 2, self.height / 2, self.width, self.height, *self.distortion)
         return Pinhole(camera_pose(mount), k)
+
+    @property
+    def light_around(self) -> float:
+        """Light from all around, share of the ring light's."""
+        if self.ambient is None:
+            return _CLEAR_AMBIENT if self.renderer == "photoreal" else _AMBIENT
+        return self.ambient
 
     def scene(self, scene: Scene, pan_m: float) -> Renderer:
         """Return the cell as the renderer that was asked for, or that is there, draws it."""
@@ -234,7 +250,7 @@ def picture(
         lamps=_LAMPS,
         white=config.white,
         distance_m=distance_m,
-        ambient=config.ambient,
+        ambient=config.light_around,
     )
     bare = materials.albedo[PART] * np.float32(config.white * distance_m**2)
     if isinstance(renderer, PhotorealScene):

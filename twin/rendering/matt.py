@@ -57,9 +57,7 @@ class MattBodies:
             kind = FINGER if link in FINGER_JOINTS else ARM
             local = Pose(Rotation.from_quat(turn).as_matrix(), np.array(at))
             self._links.append((link, _moved(_surface(loaded, kind), local)))
-        self._boxes = [
-            _box(box.size_m, box.position_m, BOXES + number) for number, box in enumerate(self._scene.boxes)
-        ]
+        self._boxes = [_box(box.size_m, box.position_m, BOXES + number) for number, box in enumerate(self._scene.boxes)]
         x, y, z = self._scene.scale.position_m
         self._boxes.append(_box((self._pan_m, self._pan_m, 0.01), (x, y, z - 0.005), PAN))
         return self

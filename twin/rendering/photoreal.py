@@ -22,12 +22,12 @@ from twin.rendering.shading import Lamp, Materials, corner_normals
 from twin.world import Snapshot
 
 N_POLYCARBONATE = 1.585
-SAMPLES = 8
-"""Paths a pixel before denoising; `benchmarks/test_photoreal.py` holds it against many."""
+SAMPLES = 16
+"""Paths a pixel before denoising, a square number; `benchmarks/test_photoreal.py` holds them against 512."""
 
-_INSTALL = "apt-get install libllvm19; pip install 'twinspect[photoreal]'"
-# Inside a wall light goes to and fro; after so many surfaces next to nothing of it is left.
-_MAX_DEPTH = 16
+_INSTALL = "pip install mitsuba pyoidn"
+_INSTALL_LLVM = "apt-get install libllvm19"
+_OLDEST_LLVM = (16,)
 # How broad the shining ring is, a share of its diameter.
 _RING_SHARE = 0.2
 _RING_SEGMENTS = 96
@@ -113,12 +113,21 @@ def _refuse_where_missing() -> None:
         raise ConfigError(f"camera: renderer photoreal needs {' and '.join(missing)}: {_INSTALL}")
     import mitsuba as mi
 
+    found = "none was found"
     try:
         mi.set_variant("llvm_ad_mono")
-    except ImportError as error:
-        path = os.environ.get("DRJIT_LIBLLVM_PATH")
-        tried = f" (DRJIT_LIBLLVM_PATH is {path})" if path else ""
-        raise ConfigError(f"camera: renderer photoreal needs LLVM 16 or newer{tried}: {_INSTALL}") from error
+        import drjit as dr
+
+        version = dr.detail.llvm_version()
+        # An older one is taken, and ends the process at the first picture.
+        if version >= _OLDEST_LLVM:
+            return
+        found = f"{'.'.join(map(str, version))} was found"
+    except ImportError:
+        pass
+    path = os.environ.get("DRJIT_LIBLLVM_PATH")
+    where = f" (DRJIT_LIBLLVM_PATH is {path})" if path else ""
+    raise ConfigError(f"camera: renderer photoreal needs LLVM 16 or newer, {found}{where}: {_INSTALL_LLVM}")
 
 
 def _denoised(light: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,9 +150,11 @@ def _load(
     """Build Mitsuba's scene, millimetres in the part's frame, in which its small offsets are smallest."""
     import mitsuba as mi
 
+    from twin.rendering.specular import specular_integrator
+
     to_frame = frame.inverse()
     eye = to_frame @ camera.pose
-    _, k = eye, camera.intrinsics
+    k = camera.intrinsics
     looks = np.eye(4)
     # Mitsuba's camera has x to the left and y up.
     looks[:3, :3] = eye.rotation * (-1, -1, 1)
@@ -154,17 +165,19 @@ def _load(
     panel = materials.albedo[NOTHING] * np.float32(lamp.white) * materials.brightness[NOTHING]
     scene: dict[str, Any] = {
         "type": "scene",
-        "integrator": {"type": "path", "max_depth": _MAX_DEPTH, "rr_depth": _MAX_DEPTH},
+        "integrator": {"type": specular_integrator()},
         "camera": {
             "type": "perspective",
             "to_world": mi.ScalarTransform4f(looks),
             "fov": float(np.degrees(2 * np.arctan(k.width / 2 / k.fx))),
             "fov_axis": "x",
-            "principal_point_offset_x": (k.cx - k.width / 2) / k.width,
-            "principal_point_offset_y": (k.cy - k.height / 2) / k.height,
+            # So far the picture's middle lies right of, and below, the principal point.
+            "principal_point_offset_x": 0.5 - k.cx / k.width,
+            "principal_point_offset_y": 0.5 - k.cy / k.height,
             "near_clip": 10.0,
             "far_clip": 1e5,
-            "sampler": {"type": "independent"},
+            # Its samples of a pixel are spread evenly, the choices at glass too.
+            "sampler": {"type": "multijitter"},
             "film": {
                 "type": "hdrfilm",
                 "width": k.width,
