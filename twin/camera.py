@@ -71,8 +71,8 @@ class TwinCameraConfig(FileModel):
         None,
         ge=0,
         le=1,
-        description="light from all around, share of the ring light's; default: 0.06, stray light, and for photoreal 1, "
-        "panels all around but behind the part",
+        description="light from all around, share of the ring light's; default: 0.06, stray light, or with"
+        " photoreal 1, panels on all sides but behind",
     )
     backdrop: float = Field(0.01, ge=0, le=1, description="what is seen where nothing is, share of white")
     ring_light_mm: float = Field(100.0, gt=0, le=1000, description="diameter of the ring light around the lens")
@@ -253,19 +253,18 @@ def picture(
         ambient=config.light_around,
     )
     bare = materials.albedo[PART] * np.float32(config.white * distance_m**2)
+    around = None
     if isinstance(renderer, PhotorealScene):
-        # What lies on the part is in the traced scene; here it shows the denoiser where it is, and what is seen.
-        guide = np.ascontiguousarray(np.moveaxis(materials.albedo[geometry.surface], -1, 0))
-        seen = lay_skins(guide, geometry, snapshot, straight.pose, k, bare=bare)
         # Of a generator of its own, so that the sensor's noise is the same whatever draws the light.
         seed = int(rng.spawn(1)[0].integers(2**32))
-        light = renderer.trace(snapshot, straight, lamp, materials, guide=guide, seed=seed)
+        light = renderer.trace(snapshot, straight, lamp, materials, geometry, seed=seed)
+        around = materials.albedo[PART] * np.float32(lamp.white * lamp.ambient)
     else:
         fingers = None
         if conditions.reflection > 0:
             fingers = Mirrored(_finger_boxes(snapshot), to_camera @ forward(snapshot.joints), conditions.reflection)
         light = shade(geometry, k, lamp, materials, part=held, mirrored=fingers)
-        seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare)
+    seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare, around=around)
     before = (geometry.surface == PART) | (geometry.surface == FINGER)
     light = blurred(light, geometry.depth_m, before, config.lens(distance_m - conditions.focus_mm / 1000))
     image = expose(

@@ -100,7 +100,7 @@ def _moved(surface: Surface, pose: Pose) -> Surface:
 def matt_light(
     to_camera: Pose, points_m: NDArray[np.float64], normals: NDArray[np.float64], lamp: Lamp
 ) -> NDArray[np.float32]:
-    """Return the radiance (N,) of matt white at points (N, 3), lit by the whole ring as from its middle, and ambient."""
+    """Return the radiance (N,) of matt white at points (N, 3), lit by the ring as from its middle, and ambient."""
     points = to_camera.apply(points_m)
     distance = np.linalg.norm(points, axis=1)
     facing = np.maximum(0.0, -(points * (normals @ to_camera.rotation.T)).sum(axis=1) / distance)

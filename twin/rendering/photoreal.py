@@ -19,6 +19,7 @@ from twin.rendering.geometry import NOTHING, PART, Geometry, Renderer
 from twin.rendering.matt import MattBodies, Surface, matt_light
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials, corner_normals
+from twin.rendering.skins import hidden_share
 from twin.world import Snapshot
 
 N_POLYCARBONATE = 1.585
@@ -57,7 +58,7 @@ class PhotorealScene:
     def __init__(self, geometry: Renderer, scene: Scene, *, pan_m: float, samples: int = SAMPLES) -> None:
         self._geometry = geometry
         self._bodies = MattBodies(scene, pan_m=pan_m)
-        self._samples = samples
+        self.samples = samples
 
     def __enter__(self) -> Self:
         _refuse_where_missing()
@@ -81,16 +82,19 @@ class PhotorealScene:
         camera: Pinhole,
         lamp: Lamp,
         materials: Materials,
+        geometry: Geometry | None,
         *,
-        guide: NDArray[np.float32] | None,
         seed: int,
     ) -> NDArray[np.float32]:
         """Return the light (C, H, W) that comes to a camera without distortion; 1 is the sensor's full well.
 
+        It lacks the skins that are seen before anything else; `twin.rendering.skins.lay_skins` lays them on it, so that
+        the denoiser cannot take them for noise.
+
         Parameters
         ----------
-        guide : (C, H, W) float32 or None
-            Albedo of what is seen first, which shows the denoiser what is no noise; None: no denoising.
+        geometry : Geometry or None
+            What is seen first, which shows the denoiser where edges are; None: no denoising.
         seed : int
             What the paths follow from, 32 bits.
         """
@@ -100,9 +104,9 @@ class PhotorealScene:
         mi.set_variant("llvm_ad_mono" if n_channels == 1 else "llvm_ad_rgb")
         frame = forward(snapshot.joints) if snapshot.part_pose is None else snapshot.part_pose
         scene = _load(self._bodies.surfaces(snapshot), snapshot, frame, camera, lamp, materials)
-        light = np.array(mi.render(scene, spp=self._samples, seed=seed), dtype=np.float32)
-        if guide is not None:
-            light = _denoised(light, np.moveaxis(guide, 0, -1))
+        light = np.array(mi.render(scene, spp=self.samples, seed=seed), dtype=np.float32)
+        if geometry is not None:
+            light = _denoised(light, materials.albedo[geometry.surface])
         return np.ascontiguousarray(np.moveaxis(light, -1, 0))
 
 
@@ -275,15 +279,11 @@ def _ring(lamp: Lamp, eye: Pose) -> Any:
 
 
 def _skins(skins: tuple[Skin, ...], to_camera: Pose, lamp: Lamp, albedo: NDArray[np.float32]) -> Any:
-    """Make skins of thin matter that hides a share of what is behind it and scatters light to both sides.
-
-    What changes the light of an opaque part by much is much matter: a clear part shows the share
-    opacity × |1 - reflectance| of it, of the part's albedo × reflectance.
-    """
+    """Make skins of thin matter that hides a share of what is behind it and scatters light to both sides."""
     corners = np.concatenate([np.asarray(skin.mesh.triangles) for skin in skins])
     counts = [len(skin.mesh.faces) for skin in skins]
     reflectance = np.repeat([skin.reflectance for skin in skins], counts)
-    hides = np.minimum(1.0, np.repeat([skin.opacity for skin in skins], counts) * np.abs(1 - reflectance))
+    hides = hidden_share(np.repeat([skin.opacity for skin in skins], counts), reflectance)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     both = np.concatenate([corners, corners[:, ::-1] - _SIDES_MM * normals[:, np.newaxis]])

@@ -19,7 +19,7 @@ def specular_integrator() -> str:
     Where everything that is not clear shines by itself, the light of a path is what it meets, and no lamp needs to be
     asked at any surface: with the same noise this takes a sixth of the time of Mitsuba's own `path`. At glass a path
     goes one of its two ways, by chance as Fresnel weighs them. A thin layer (`mask`) takes its share of the light and
-    lets the path go on, without chance.
+    lets the path go on, without chance; those before the first glass are passed as if they were not there.
     """
     return _registered(mi.variant())
 
@@ -31,19 +31,22 @@ def _registered(variant: str) -> str:
         def sample(self, scene, sampler, ray, medium=None, active=True):  # type: ignore[no-untyped-def]
             ray = mi.Ray3f(ray)
             left, light = mi.Spectrum(1.0), mi.Spectrum(0.0)
-            going, depth = mi.Bool(active), mi.UInt32(0)
+            going, inside, depth = mi.Bool(active), mi.Bool(False), mi.UInt32(0)
             while going:
                 met = scene.ray_intersect(ray, mi.RayFlags.All, coherent=depth == 0, active=going)
-                light += left * met.emitter(scene).eval(met, going)
                 bsdf = met.bsdf()
                 thin = mi.has_flag(bsdf.flags(), mi.BSDFFlags.Null)
                 clear = mi.has_flag(bsdf.flags(), mi.BSDFFlags.Delta)
+                counts = going & (inside | ~thin)
+                light += left * met.emitter(scene).eval(met, counts)
                 depth += 1
                 going &= met.is_valid() & (depth < _MAX_DEPTH) & (thin | clear)
                 turned, weight = bsdf.sample(
                     mi.BSDFContext(), met, sampler.next_1d(going), sampler.next_2d(going), going & clear
                 )
-                left *= dr.select(clear, weight, bsdf.eval_null_transmission(met, going & thin))
+                passed = dr.select(counts, bsdf.eval_null_transmission(met, going & thin), 1.0)
+                left *= dr.select(clear, weight, passed)
+                inside |= clear
                 ray = met.spawn_ray(dr.select(clear, met.to_world(turned.wo), ray.d))
             return light, mi.Bool(True), []
 
