@@ -198,7 +198,8 @@ class TwinCamera:
             np.random.default_rng((*part.seed, self._taken)),
         )
         if self._setup.order.truth is not None:
-            write_view(self._setup.order.truth, part.part_id, number, seen.share >= _SEEN_SHARE, seen.area_mm2)
+            visible = seen.share >= _SEEN_SHARE
+            write_view(self._setup.order.truth, part.part_id, number, visible, seen.area_mm2, kinds=part.defects)
         return Frame(image, timestamp, self._config.exposure_us, self._config.serial, number)
 
 
