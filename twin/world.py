@@ -72,6 +72,8 @@ class PartBody:
         Under what it is inspected.
     seed : tuple of int
         What everything random about its pictures follows from.
+    defects : tuple of str
+        Their kinds, in the order in which they were made.
     """
 
     part_id: str
@@ -84,6 +86,7 @@ class PartBody:
     gloss: float
     conditions: Conditions
     seed: tuple[int, ...]
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
