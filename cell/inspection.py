@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 
 from cell.cycle import Bin, Cycle, Passage
 from cell.fingerprint import refuse_mismatch
-from cell.interfaces import CellError, DeviceError, Frame, Weighing
+from cell.interfaces import DeviceError, Frame, Weighing
 from cell.line import copies_for, run_line
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.drift import DriftWatch
 from cell.records.line import LineRecords
-from cell.records.recovery import Interrupted, close_interrupted, find_interrupted
+from cell.records.recovery import close_interrupted, find_interrupted
 from cell.records.retention import prune
 from cell.records.run import Run
 from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
+from cell.start import Clear, refuse_uncleared
 from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 _EVIDENCE_SIDE = 512
 _PRUNED_AFTER = 50
-
-Clear = Callable[[Sequence[Interrupted]], str]
-"""Gets the parts that an interrupted line left, and answers with who saw that hand and scale are empty."""
 
 
 class Scoring(Protocol):
@@ -61,14 +59,6 @@ class Scoring(Protocol):
         ...
 
 
-def refuse_uncleared(parts: Sequence[Interrupted]) -> str:
-    """Answer for nobody: the line does not start before a person has looked."""
-    raise CellError(
-        f"An interrupted line left {len(parts)} part(s): {'; '.join(map(str, parts))}. Empty hand and scale, put "
-        "what lay there into the bin recheck, and say who did with --cleared-by NAME"
-    )
-
-
 def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
@@ -81,7 +71,8 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
     records : str
         Address of the records (`cell.records.address`).
     clear : callable
-        Asked before anything moves, where an interrupted line left parts; they become ``recheck``.
+        Asked before anything moves, where an interrupted line left parts, which become ``recheck``; and where hand
+        or scale are not empty. Copies of the cell ask in their own processes.
 
     Raises
     ------
@@ -91,13 +82,13 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
         The line stopped; the part at which it did came out as ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads)
+    work = partial(_inspect_parts, model=model, records=records, threads=threads, clear=clear)
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
         left = find_interrupted(database)
         if left:
-            close_interrupted(database, left, cleared_by=clear(left))
+            close_interrupted(database, left, cleared_by=clear([str(part) for part in left]))
         watch = DriftWatch(database)
         rule = order.cell.content.retention
         for number, part in enumerate(run_line(order, work), start=1):
@@ -108,7 +99,7 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
             prune(database, rule)
 
 
-def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Iterator[InspectedPart]:
+def _inspect_parts(order: Order, model: Path, records: str, threads: int, clear: Clear) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as cell:
         refuse_mismatch(inspector, cell, str(model))
@@ -117,7 +108,13 @@ def _inspect_parts(order: Order, model: Path, records: str, threads: int) -> Ite
             ScoringProcess(model, threads=threads) as scoring,
         ):
             cycle = Cycle(cell)
-            cycle.prepare()
+
+            def note(found: Sequence[str]) -> str:
+                who = clear(found)
+                book.cleared(found, who)
+                return who
+
+            cycle.prepare(clear=note)
             for _ in order.numbers:
                 yield from inspect_part(cell, cycle, inspector, scoring, book)
                 scoring.require_alive()

@@ -32,6 +32,9 @@ Dataset = Annotated[
     Path,
     typer.Argument(help="A folder that `collect` wrote, or pictures in the MVTec layout (train/good, test/...)."),
 ]
+ClearedBy = Annotated[
+    str | None, typer.Option(help="Who saw to it that hand and scale are empty, and takes what the hand lets go.")
+]
 Model = Annotated[Path, typer.Option(help="Folder that `train` wrote.")]
 
 
@@ -56,11 +59,12 @@ def collect(
     out: Annotated[Path, typer.Option(help="New or empty folder for the dataset.")],
     production: Production = "good",
     seed: Seed = 0,
+    cleared_by: ClearedBy = None,
 ) -> None:
     """Take the pictures of parts and write them as a dataset."""
     from cell.commands.collect import run_collect
 
-    run_collect(cell, part, count, out, production, seed)
+    run_collect(cell, part, count, out, production, seed, cleared_by)
 
 
 @app.command()
@@ -126,9 +130,7 @@ def inspect(
     production: Production = "mixed",
     records: Records = DEFAULT_RECORDS,
     seed: Seed = 1,
-    cleared_by: Annotated[
-        str | None, typer.Option(help="After an interruption: who saw that hand and scale are empty.")
-    ] = None,
+    cleared_by: ClearedBy = None,
 ) -> None:
     """Bring parts through the cell, give each a verdict and sort it."""
     from cell.commands.inspect import run_inspect
