@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from cell.records.database import Database
 from cell.records.drift import DriftWatch
 from cell.records.line import LineRecords
 from cell.records.recovery import close_interrupted, find_interrupted
+from cell.records.release import require_release
 from cell.records.retention import prune
 from cell.records.run import Run
 from cell.replay import RecordedFrame, RecordedTicket
@@ -42,6 +43,10 @@ _EVIDENCE_SIDE = 512
 _PRUNED_AFTER = 50
 
 
+LayIn = Callable[[int], None]
+"""Told the number of a known part before it is presented."""
+
+
 class Scoring(Protocol):
     """Scores pictures beside the motion; see `ScoringProcess`."""
 
@@ -59,7 +64,9 @@ class Scoring(Protocol):
         ...
 
 
-def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared) -> Iterator[InspectedPart]:
+def inspect(
+    order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, lay_in: LayIn | None = None
+) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
     Parameters
@@ -73,16 +80,20 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
     clear : callable
         Asked before anything moves, where an interrupted line left parts, which become ``recheck``; and where hand
         or scale are not empty. Copies of the cell ask in their own processes.
+    lay_in : callable, optional
+        For a challenge: told each part's number before it is presented. Without it the line must be released, where
+        the cell file asks for that.
 
     Raises
     ------
     ModelMismatchError
         The model was made for something else; nothing has moved.
     CellError
-        The line stopped; the part at which it did came out as ``recheck`` before.
+        The line is not released, and nothing has moved; or it stopped, and the part at which it did came out as
+        ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads, clear=clear)
+    work = partial(_inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in)
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
@@ -99,12 +110,20 @@ def inspect(order: Order, model: Path, records: str, *, clear: Clear = refuse_un
             prune(database, rule)
 
 
-def _inspect_parts(order: Order, model: Path, records: str, threads: int, clear: Clear) -> Iterator[InspectedPart]:
+def _inspect_parts(
+    order: Order, model: Path, records: str, threads: int, clear: Clear, lay_in: LayIn | None
+) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as cell:
         refuse_mismatch(inspector, cell, str(model))
+        run, hours = Run.of(order, cell, model), cell.file.release_hours
+        if lay_in is not None:
+            run = run.as_challenge()
+        elif hours is not None:
+            with Database(Address.parse(records)) as database:
+                require_release(database, run, hours)
         with (
-            LineRecords(records, Run.of(order, cell, model)) as book,
+            LineRecords(records, run) as book,
             ScoringProcess(model, threads=threads) as scoring,
         ):
             cycle = Cycle(cell)
@@ -115,7 +134,9 @@ def _inspect_parts(order: Order, model: Path, records: str, threads: int, clear:
                 return who
 
             cycle.prepare(clear=note)
-            for _ in order.numbers:
+            for number in order.numbers:
+                if lay_in is not None:
+                    lay_in(number)
                 yield from inspect_part(cell, cycle, inspector, scoring, book)
                 scoring.require_alive()
 

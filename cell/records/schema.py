@@ -193,6 +193,16 @@ class AlarmRecord(Link):
     message: Mapped[str]
 
 
+class ReleaseRecord(Link):
+    """What came of a challenge: whether what its run names is released, and which verdicts were wrong."""
+
+    __tablename__ = "releases"
+
+    run: Mapped[int] = mapped_column(ForeignKey("runs.entry"), index=True)
+    released: Mapped[bool]
+    wrong: Mapped[list[str]]
+
+
 class RemovalRecord(Link):
     """Pictures that a rule let go."""
 
@@ -225,6 +235,7 @@ LINKS: dict[str, type[Link]] = {
         FaultRecord,
         DecisionRecord,
         AlarmRecord,
+        ReleaseRecord,
         RemovalRecord,
     )
 }
