@@ -220,6 +220,13 @@ class World:
         self.part = part
         self.part_body = self._load_part(part, pose)
 
+    def take_out(self) -> None:
+        """Take the part away, wherever it is; the fingers stay where they are."""
+        self.let_go()
+        if self.part_body is not None:
+            p.removeBody(self.part_body, physicsClientId=self._client)
+        self.part, self.part_body = None, None
+
     def _load_part(self, part: PartBody, pose: Pose) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hulls.obj"
