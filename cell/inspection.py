@@ -46,6 +46,9 @@ _PRUNED_AFTER = 50
 LayIn = Callable[[int], None]
 """Told the number of a known part before it is presented."""
 
+Watch = Callable[[Cell], Cell]
+"""Gets the connected cell and returns the one that is used, with devices that tell or refuse more."""
+
 
 class Scoring(Protocol):
     """Scores pictures beside the motion; see `ScoringProcess`."""
@@ -65,7 +68,13 @@ class Scoring(Protocol):
 
 
 def inspect(
-    order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, lay_in: LayIn | None = None
+    order: Order,
+    model: Path,
+    records: str,
+    *,
+    clear: Clear = refuse_uncleared,
+    lay_in: LayIn | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
@@ -83,6 +92,8 @@ def inspect(
     lay_in : callable, optional
         For a challenge: told each part's number before it is presented. Without it the line must be released, where
         the cell file asks for that.
+    watch : callable, optional
+        Stands between the cycle and the devices; importable where the cell file allows several copies.
 
     Raises
     ------
@@ -93,17 +104,19 @@ def inspect(
         ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in)
+    work = partial(
+        _inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in, watch=watch
+    )
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
         left = find_interrupted(database)
         if left:
             close_interrupted(database, left, cleared_by=clear([str(part) for part in left]))
-        watch = DriftWatch(database)
+        drift = DriftWatch(database)
         rule = order.cell.content.retention
         for number, part in enumerate(run_line(order, work), start=1):
-            yield replace(part, alarms=watch.update())
+            yield replace(part, alarms=drift.update())
             if rule is not None and number % _PRUNED_AFTER == 0:
                 prune(database, rule)
         if rule is not None:
@@ -111,10 +124,17 @@ def inspect(
 
 
 def _inspect_parts(
-    order: Order, model: Path, records: str, threads: int, clear: Clear, lay_in: LayIn | None
+    order: Order,
+    model: Path,
+    records: str,
+    threads: int,
+    clear: Clear,
+    lay_in: LayIn | None,
+    watch: Watch | None,
 ) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
-    with open_cell(order) as cell:
+    with open_cell(order) as connected:
+        cell = connected if watch is None else watch(connected)
         refuse_mismatch(inspector, cell, str(model))
         run, hours = Run.of(order, cell, model), cell.file.release_hours
         if lay_in is not None:

@@ -291,7 +291,11 @@ class Arm(Device, Protocol):
         ...
 
     def stop(self) -> None:
-        """Stop as fast as the arm can."""
+        """Stop as fast as the arm can.
+
+        May be called from another thread while `follow` runs: that raises `ReflexStop`, and the arm moves again only
+        after a person acknowledged.
+        """
         ...
 
     def recover(self, *, acknowledged_by: str) -> None:

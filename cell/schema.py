@@ -217,6 +217,10 @@ class MassLimits(FileModel):
     nominal_g: float = Field(gt=0)
     tolerance_g: float = Field(gt=0)
 
+    def hold(self, mass_g: float) -> bool:
+        """Whether a mass is that of a good part; one that is not a number is not."""
+        return abs(mass_g - self.nominal_g) <= self.tolerance_g
+
 
 class Gate(FileModel):
     """Where the melt enters the mould; it leaves a round mark."""

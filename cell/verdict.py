@@ -64,7 +64,6 @@ def judge(
             f"{len(decision.views_over)} views reach the threshold {decision.threshold:.2f}: "
             f"{', '.join(decision.views_over)}"
         )
-    # Written so that a mass that is not a number is out of tolerance.
-    if not abs(weighing.mass_g - mass.nominal_g) <= mass.tolerance_g:
+    if not mass.hold(weighing.mass_g):
         findings.append(f"its mass {weighing.mass_g:.3f} g is not {mass.nominal_g} ± {mass.tolerance_g} g")
     return Verdict("reject" if findings else "ok", tuple(findings))

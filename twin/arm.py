@@ -99,6 +99,8 @@ class TwinArm(InWorld):
         self._config = config
         self._world = world_of(setup)
         self._fault: str | None = None
+        self._following = False
+        self._asked_to_stop = False
 
     def __enter__(self) -> Self:
         self._world.servo = JointServo(self._config, self._world)
@@ -132,14 +134,22 @@ class TwinArm(InWorld):
         velocities = np.stack(
             [np.interp(times, trajectory.times_s, trajectory.velocities_rad_s[:, j]) for j in joints], 1
         )
-        for sample, (position, velocity) in enumerate(zip(positions, velocities, strict=True)):
-            self._world.drive_arm(position, velocity)
-            self._world.step()
-            hit = self._world.collision(self._config.collision_n)
-            if hit:
-                self._fault = f"it ran into {hit}"
-                self._give_way(positions[:sample])
-                raise ReflexStop("arm", doing, self._fault, "look at the cell and acknowledge")
+        self._asked_to_stop, self._following = False, True
+        try:
+            for sample, (position, velocity) in enumerate(zip(positions, velocities, strict=True)):
+                self._world.drive_arm(position, velocity)
+                self._world.step()
+                hit = self._world.collision(self._config.collision_n)
+                if hit:
+                    self._fault = f"it ran into {hit}"
+                    self._give_way(positions[:sample])
+                elif self._asked_to_stop:
+                    self._fault = "it was stopped"
+                    self._hold()
+                if self._fault:
+                    raise ReflexStop("arm", doing, self._fault, "look at the cell and acknowledge")
+        finally:
+            self._following = False
         self._world.arrived()
 
     def _give_way(self, way: NDArray[np.float64]) -> None:
@@ -149,10 +159,17 @@ class TwinArm(InWorld):
             self._world.step()
             if not self._world.collision(0.0):
                 break
-        self.stop()
+        self._hold()
 
     def stop(self) -> None:
-        """Hold the arm where it is."""
+        """Hold the arm where it is; see `cell.interfaces.Arm.stop`."""
+        if self._following:
+            # The thread that moves it sees this at its next step: the physics is not for two at once.
+            self._asked_to_stop = True
+        else:
+            self._hold()
+
+    def _hold(self) -> None:
         positions, velocities = self._world.joints()
         self._world.drive_arm(positions, np.zeros_like(velocities))
 

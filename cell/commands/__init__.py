@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cell.commands.records import DEFAULT_RECORDS, Records, records_app
+from cell.commands.users import DEFAULT_USERS, Users, users_app
 
 # Each command imports what it needs when it runs: `--help` answers without loading the network's libraries.
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(records_app)
+app.add_typer(users_app)
 
 Cell = Annotated[str, typer.Option(help="Cell: a name under assets/cells or the path of a cell file.")]
 Part = Annotated[str, typer.Option(help="Part: a name under assets/parts or the path of a part file.")]
@@ -173,6 +175,26 @@ def check(
         run_recording(cell, part, record_scale, seconds)
     else:
         run_check(cell, part, out)
+
+
+@app.command()
+def serve(
+    records: Records = DEFAULT_RECORDS,
+    cell: Annotated[str | None, typer.Option(help="Own the line of this cell; without, the page only reads.")] = None,
+    part: Annotated[str | None, typer.Option(help="Part: a name under assets/parts or the path of a file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder that `train` wrote.")] = None,
+    production: Production = "mixed",
+    seed: Seed = 1,
+    host: Annotated[str, typer.Option(help="Address to answer at; any but this machine's own needs users.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    users: Users = DEFAULT_USERS,
+) -> None:
+    """Show the operator's page in a browser."""
+    from cell.commands.serve import run_serve
+
+    run_serve(records, cell, part, model, production, seed, host, port, users)
 
 
 def main() -> None:

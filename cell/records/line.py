@@ -20,6 +20,7 @@ from cell.records.archive import Archive, StoredView
 from cell.records.chain import append
 from cell.records.database import Database
 from cell.records.locks import RunLock
+from cell.records.marks import MarkStore
 from cell.records.pictures import PictureStore
 from cell.records.run import Run
 from cell.records.schema import (
@@ -70,6 +71,7 @@ class LineRecords:
         with ExitStack() as stack:
             self._database = stack.enter_context(Database(self._address, create=True))
             self._store = PictureStore(self._address.pictures)
+            self._marks = MarkStore(self._address.pictures)
             try:
                 self._store.create()
                 with self._database.writing() as session:
@@ -148,8 +150,9 @@ class LineRecords:
 
     def end(self, part: InspectedPart, *, bin: Bin | None, fault: str | None = None) -> None:
         """Record how the cycle ended: the bin that the part was let go over, or None with the fault."""
+        inspection = self._at_hand.entry
         row = EndingRecord(
-            inspection=self._at_hand.entry,
+            inspection=inspection,
             verdict=part.verdict.bin,
             bin=bin,
             cycle_s=_finite(part.cycle_s),
@@ -157,6 +160,11 @@ class LineRecords:
         )
         with self._database.writing() as session:
             append(session, row)
+        try:
+            # The arm is home: what people only look at delays no part.
+            self._marks.put(inspection, part.evidence, threshold=part.threshold)
+        except OSError as error:
+            raise CellError(f"{self._address.pictures}: cannot be written: {error.strerror or error}") from error
         self._part = None
 
     def fault(self, message: str) -> None:

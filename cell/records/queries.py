@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
@@ -54,20 +56,85 @@ def _inspections() -> Select[InspectionRecord, Entry, RunRecord, VerdictRecord, 
     )
 
 
-def newest(session: Session, *, count: int, lot: str | None = None, verdict: str | None = None) -> list[Inspection]:
-    """Return the newest inspections, the newest first: all, or those of a lot or as which parts ended."""
+def newest(
+    session: Session,
+    *,
+    count: int,
+    lot: str | None = None,
+    verdict: str | None = None,
+    part_id: str | None = None,
+    before: int | None = None,
+) -> list[Inspection]:
+    """Return the newest inspections, the newest first.
+
+    Parameters
+    ----------
+    session : Session
+    count : int
+        How many at most.
+    lot, verdict, part_id : str, optional
+        Only those of this lot, that ended so, of this part.
+    before : int, optional
+        Only those begun before that entry: where the page before ended.
+    """
     query = _inspections().order_by(InspectionRecord.entry.desc()).limit(count)
     if lot is not None:
         query = query.where(InspectionRecord.lot == lot)
     if verdict is not None:
         query = query.where(EndingRecord.verdict == verdict)
+    if part_id is not None:
+        query = query.where(InspectionRecord.part_id == part_id)
+    if before is not None:
+        query = query.where(InspectionRecord.entry < before)
     return [Inspection(*row) for row in session.execute(query)]
 
 
-def count_verdicts(session: Session) -> dict[str, int]:
-    """Return how many inspections ended as what."""
+def undecided(session: Session, *, count: int) -> list[Inspection]:
+    """Return the newest inspections that ended as not ok and about which no person has decided, the newest first."""
+    return [Inspection(*row) for row in session.execute(_undecided(_inspections()).limit(count))]
+
+
+def count_undecided(session: Session) -> int:
+    """Return how many inspections wait for a person's decision."""
+    waiting = _undecided(select(InspectionRecord.entry).join(EndingRecord)).order_by(None).subquery()
+    return session.scalar(select(func.count()).select_from(waiting)) or 0
+
+
+def _undecided(query: Select[Any]) -> Select[Any]:
+    decided = select(DecisionRecord.inspection).where(
+        DecisionRecord.subject == "verdict", DecisionRecord.inspection.is_not(None)
+    )
+    return query.where(
+        EndingRecord.verdict.in_(("reject", "recheck")),
+        InspectionRecord.audits.is_(None),
+        InspectionRecord.entry.not_in(decided),
+    ).order_by(InspectionRecord.entry.desc())
+
+
+def count_verdicts(session: Session, *, since: str | None = None) -> dict[str, int]:
+    """Return how many inspections ended as what; with `since`, UTC in ISO 8601, those that ended from then on.
+
+    Parts that were played back do not count among those since a time: no part came through the cell.
+    """
     query = select(EndingRecord.verdict, func.count()).group_by(EndingRecord.verdict)
+    if since is not None:
+        query = query.join(InspectionRecord, InspectionRecord.entry == EndingRecord.inspection).where(
+            EndingRecord.entry >= first_entry_since(session, since), InspectionRecord.audits.is_(None)
+        )
     return {verdict: number for verdict, number in session.execute(query)}
+
+
+def first_entry_since(session: Session, at: str) -> int:
+    """Return the number of the first entry made at a time, UTC in ISO 8601, or later.
+
+    Entries are numbered without gaps in the order of their times, so that a bisection finds it without an index.
+    """
+    last = session.scalar(select(func.max(Entry.number))) or 0
+
+    def made_at(number: int) -> str:
+        return session.scalar(select(Entry.at).where(Entry.number == number)) or ""
+
+    return bisect_left(range(1, last + 1), at, key=made_at) + 1
 
 
 def every(session: Session) -> Iterator[Inspection]:
@@ -99,6 +166,21 @@ def of_part(session: Session, part_id: str) -> list[Inspection]:
     return [Inspection(*row) for row in rows]
 
 
+def by_entry(session: Session, inspection: int) -> Inspection:
+    """Return one inspection with its views.
+
+    Raises
+    ------
+    CellError
+        There is none of that entry.
+    """
+    query = _inspections().where(InspectionRecord.entry == inspection)
+    row = session.execute(query.options(selectinload(VerdictRecord.views))).first()
+    if row is None:
+        raise CellError(f"There is no inspection {inspection} on record")
+    return Inspection(*row)
+
+
 def faults_of(session: Session, inspection: int) -> Sequence[FaultRecord]:
     """Return what went wrong with an inspection."""
     return session.scalars(
@@ -110,6 +192,14 @@ def decisions_of(session: Session, inspection: int) -> Sequence[DecisionRecord]:
     """Return what people decided about an inspection."""
     query = select(DecisionRecord).where(DecisionRecord.inspection == inspection)
     return session.scalars(query.order_by(DecisionRecord.entry)).all()
+
+
+def latest_decisions(session: Session, inspections: Collection[int]) -> dict[int, DecisionRecord]:
+    """Return by inspection the verdict that a person decided last, as far as anybody did."""
+    query = select(DecisionRecord).where(
+        DecisionRecord.inspection.in_(inspections), DecisionRecord.subject == "verdict"
+    )
+    return {row.inspection: row for row in session.scalars(query.order_by(DecisionRecord.entry)) if row.inspection}
 
 
 def alarms_of(session: Session, inspection: int) -> Sequence[AlarmRecord]:
@@ -136,9 +226,24 @@ def audits(session: Session) -> list[tuple[Inspection, Inspection]]:
 
 def decide(database: Database, part_id: str, verdict: str, *, who: str, why: str) -> int:
     """Record what a person decided about a part, at its latest inspection; return the entry."""
+    with database.reading() as session:
+        latest = of_part(session, part_id)[-1].part.entry
+    return decide_about(database, latest, verdict, who=who, why=why)
+
+
+def decide_about(database: Database, inspection: int, verdict: str, *, who: str, why: str) -> int:
+    """Record what a person decided about one inspection; return the entry."""
     with database.writing() as session:
-        latest = of_part(session, part_id)[-1]
-        row = DecisionRecord(inspection=latest.part.entry, subject="verdict", decided=verdict, who=who, why=why)
+        by_entry(session, inspection)
+        row = DecisionRecord(inspection=inspection, subject="verdict", decided=verdict, who=who, why=why)
+        return append(session, row)
+
+
+def clear(database: Database, inspection: int, *, who: str, why: str) -> int:
+    """Record that a person saw hand and scale empty after an inspection that did not end in a bin."""
+    with database.writing() as session:
+        decided = "hand and scale are empty"
+        row = DecisionRecord(inspection=inspection, subject="cleared", decided=decided, who=who, why=why)
         return append(session, row)
 
 

@@ -1,0 +1,40 @@
+"""Parts that wait for a person's decision."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nicegui import ui
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from cell.records.queries import by_entry, count_undecided, undecided
+from cell.web.shown import findings, limits_of, shown_views, worst_first
+from cell.web.site import Site, Visit, frame, markup
+
+_CARDS = 12
+_VIEWS = 2
+
+
+def put(site: Site) -> None:
+    """Register the page."""
+
+    @ui.page("/review")
+    async def review(request: Request) -> None:
+        visit = Visit.of(request)
+        frame(visit, request, "review")
+        markup(await site.read(partial(_render, site, visit)))
+
+
+def _render(site: Site, visit: Visit, session: Session) -> str:
+    cards = []
+    for row in undecided(session, count=_CARDS):
+        inspection = by_entry(session, row.part.entry)
+        cards.append(
+            {
+                "row": inspection,
+                "views": [view for view in worst_first(shown_views(site, session, inspection)) if view.source][:_VIEWS],
+                "findings": findings(inspection, limits_of(session, inspection), visit.texts),
+            }
+        )
+    return visit.render("review.html.j2", cards=cards, waiting=count_undecided(session))

@@ -1,0 +1,187 @@
+"""What the pages say, in English and German."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Language = Literal["en", "de"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    # Navigation and login
+    "line": ("Line", "Linie"),
+    "parts": ("Parts", "Teile"),
+    "review": ("Review", "Prüfen"),
+    "charts": ("Charts", "Verläufe"),
+    "threshold": ("Threshold", "Schwelle"),
+    "log in": ("Log in", "Anmelden"),
+    "log out": ("Log out", "Abmelden"),
+    "name": ("Name", "Name"),
+    "password": ("Password", "Passwort"),
+    "wrong": ("Name or password is wrong.", "Name oder Passwort ist falsch."),
+    "wait": ("Too many attempts. Try again in {seconds} s.", "Zu viele Versuche. Nochmals in {seconds} s."),
+    "lost": (
+        "No connection: what you see may be old. Trying again …",
+        "Keine Verbindung: Was hier steht, kann veraltet sein. Neuer Versuch …",
+    ),
+    # The line's states
+    "ready": ("Ready", "Bereit"),
+    "starting": ("Starting …", "Startet …"),
+    "running": ("Running", "Läuft"),
+    "pausing": ("Pausing after this part …", "Pause nach diesem Teil …"),
+    "paused": ("Paused", "Pause"),
+    "stopping": ("Stopping …", "Hält an …"),
+    "held": ("Stopped: look at the cell", "Angehalten: in die Zelle schauen"),
+    "gone": ("The line's process has ended", "Der Prozess der Linie ist beendet"),
+    "records": ("Records only", "Nur Aufzeichnungen"),
+    "no line": (
+        "This page shows records; no line belongs to it.",
+        "Diese Seite zeigt Aufzeichnungen; zu ihr gehört keine Linie.",
+    ),
+    "feeder": ("next part at the feeder", "nächstes Teil an der Zuführung"),
+    "moving": ("moving to {at}", "fährt zu {at}"),
+    "picture": ("picture {at}", "Bild {at}"),
+    "weighing": ("weighing", "wiegt"),
+    "judging": ("judging", "urteilt"),
+    "pictures of": ("{taken} of {total} pictures", "{taken} von {total} Bildern"),
+    # Commands
+    "start": ("Start", "Start"),
+    "pause": ("Pause", "Pause"),
+    "resume": ("Resume", "Weiter"),
+    "stop": ("Stop", "Stopp"),
+    "no emergency stop": ("not an emergency stop", "kein Not-Halt"),
+    "acknowledge": ("Hand and scale are empty", "Hand und Waage sind leer"),
+    "to do": (
+        "Take the part out of the hand and off the scale, put it into the bin recheck, and say that you did.",
+        "Das Teil aus der Hand und von der Waage nehmen, in den Behälter Nachprüfen legen und das hier bestätigen.",
+    ),
+    "here only": (
+        "Starting, resuming and acknowledging are done at the cell's own machine.",
+        "Starten, fortsetzen und bestätigen kann man nur am Rechner der Zelle.",
+    ),
+    "viewer": ("You are logged in as a viewer.", "Sie sind zum Ansehen angemeldet."),
+    "your name": ("Your name", "Ihr Name"),
+    "name missing": ("Give your name: it goes on record.", "Ihr Name fehlt: Er wird aufgezeichnet."),
+    # Verdicts
+    "ok": ("ok", "gut"),
+    "reject": ("reject", "Ausschuss"),
+    "recheck": ("recheck", "Nachprüfen"),
+    "under way": ("under way", "in Arbeit"),
+    # Figures
+    "today": ("Today", "Heute"),
+    "reject rate": ("reject rate", "Ausschuss"),
+    "waiting": ("wait for review", "warten auf Prüfung"),
+    "newest": ("Newest parts", "Neueste Teile"),
+    "older": ("older", "ältere"),
+    "all": ("all", "alle"),
+    "none": ("Nothing here yet.", "Noch nichts."),
+    "find": ("Find part", "Teil suchen"),
+    "part": ("Part", "Teil"),
+    "time": ("Time", "Zeit"),
+    "lot": ("Lot", "Los"),
+    "verdict": ("Verdict", "Urteil"),
+    "mass": ("Mass", "Masse"),
+    "cycle": ("Cycle", "Zyklus"),
+    "why": ("Why", "Warum"),
+    "cavity": ("Cavity", "Kavität"),
+    "bin": ("Bin", "Behälter"),
+    "model": ("Model", "Modell"),
+    "entry": ("Record", "Eintrag"),
+    "no bin": ("none: nobody knows", "keiner: unbekannt"),
+    "played back": ("played back", "nachgespielt"),
+    # One part
+    "over": ("{count} of {total} views reach the threshold", "{count} von {total} Ansichten erreichen die Schwelle"),
+    "off mass": (
+        "mass {mass} g is not {nominal} ± {tolerance} g",
+        "Masse {mass} g ist nicht {nominal} ± {tolerance} g",
+    ),
+    "as recorded": ("As recorded", "Aufgezeichnet"),
+    "heatmap": ("heatmap", "Heatmap"),
+    "outline": ("found defects", "gefundene Fehler"),
+    "score": ("score", "Wert"),
+    "views": ("Views", "Ansichten"),
+    "picture gone": ("The picture was removed by the rule of storage.", "Das Bild wurde nach der Regel gelöscht."),
+    "zoom": ("Zoom with the wheel or the buttons, drag to move.", "Mit Rad oder Knöpfen zoomen, ziehen verschiebt."),
+    "fit": ("whole picture", "ganzes Bild"),
+    "back": ("back", "zurück"),
+    "decided": ("{who} decided: {verdict}", "{who} entschied: {verdict}"),
+    "faults": ("Faults", "Störungen"),
+    "alarms": ("Alarms", "Alarme"),
+    # Review
+    "decide": ("Your decision", "Ihre Entscheidung"),
+    "confirm": ("Confirm: {verdict}", "Bestätigen: {verdict}"),
+    "overrule": ("Overrule: it is {verdict}", "Ändern: es ist {verdict}"),
+    "reason": ("Reason", "Grund"),
+    "note": ("Note (optional)", "Bemerkung (freiwillig)"),
+    "reason missing": ("Choose a reason or write a note.", "Bitte einen Grund wählen oder schreiben."),
+    "nothing waits": ("No part waits for review.", "Kein Teil wartet auf Prüfung."),
+    "n wait": ("{count} parts wait for review.", "{count} Teile warten auf Prüfung."),
+    "real defect": ("real defect", "echter Fehler"),
+    "no defect": ("no defect seen", "kein Fehler zu sehen"),
+    "dust": ("dust or fibre", "Staub oder Faser"),
+    "reflection": ("reflection", "Spiegelung"),
+    "weighed again": ("weighed again", "nachgewogen"),
+    "cell's fault": ("fault of the cell", "Störung der Zelle"),
+    # Charts
+    "masses": ("Mass of the newest parts", "Masse der neuesten Teile"),
+    "tolerance": ("tolerance", "Toleranz"),
+    "control": ("Control charts of ok parts", "Regelkarten der guten Teile"),
+    "control note": (
+        "Moving average of each view's score and of the mass; outside the limits, look at lamp, lens, camera and "
+        "scale.",
+        "Gleitender Mittelwert der Werte jeder Ansicht und der Masse; außerhalb der Grenzen nach Lampe, Objektiv, "
+        "Kamera und Waage sehen.",
+    ),
+    "within": ("within limits", "in den Grenzen"),
+    "outside": ("outside", "außerhalb"),
+    "baseline": ("{count} of {total} parts for the baseline", "{count} von {total} Teilen für die Grundlinie"),
+    # Threshold
+    "what if": ("What another threshold would have made of these parts", "Was eine andere Schwelle ergeben hätte"),
+    "what if note": (
+        "The newest {count} parts of this model that were inspected whole. Nothing here changes the line.",
+        "Die neuesten {count} vollständig geprüften Teile dieses Modells. Nichts hier ändert die Linie.",
+    ),
+    "at": ("with T = {threshold}", "mit T = {threshold}"),
+    "now": ("now: T = {threshold}", "jetzt: T = {threshold}"),
+    "good lost": ("confirmed good, rejected", "bestätigt gut, abgelehnt"),
+    "bad kept": ("confirmed defective, passed", "bestätigt fehlerhaft, durchgelassen"),
+    "statistic": (
+        "parts by the score that {k} of their views reach",
+        "Teile nach dem Wert, den {k} ihrer Ansichten erreichen",
+    ),
+    "no model": ("No part was inspected yet.", "Noch wurde kein Teil geprüft."),
+}
+
+REASONS = ("real defect", "no defect", "dust", "reflection", "weighed again", "cell's fault")
+"""Reasons of a decision that can be chosen without a keyboard; they go on record in English."""
+
+
+class Texts:
+    """The texts of one language.
+
+    Parameters
+    ----------
+    language : Language
+    """
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self._place = LANGUAGES.index(language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return a text with its values filled in."""
+        return _TEXTS[key][self._place].format(**values)
+
+    def number(self, value: float | None, digits: int) -> str:
+        """Return a number as this language writes it, a dash for none."""
+        text = "–" if value is None else f"{value:.{digits}f}"
+        return text.replace(".", ",") if self.language == "de" else text
+
+
+def choose_language(cookie: str | None, accepted: str) -> Language:
+    """Return the language that was chosen, else the one that the browser asks for first, else English."""
+    for wanted in (cookie or "", *accepted.split(",")):
+        for language in LANGUAGES:
+            if wanted.strip().lower().startswith(language):
+                return language
+    return "en"
