@@ -15,6 +15,7 @@ import pytest
 import torch
 import torchvision
 from numpy.typing import NDArray
+from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 from safetensors.torch import save_file
 
@@ -92,7 +93,8 @@ def test_scorer(benchmark: BenchmarkFixture, resolution: int, precision: Precisi
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_features(benchmark: BenchmarkFixture, backbone: Any, resolution: int, weights: Path) -> None:
-    network = pretrained(backbone, weights=weights if backbone == "resnet18" else None)
+    arithmetic = arithmetic_of(ModelConfig(backbone=backbone))
+    network = pretrained(backbone, weights=weights if backbone == "resnet18" else None, arithmetic=arithmetic)
     picture = RNG.integers(0, 256, (1, resolution, resolution, 3), dtype=np.uint8)
     benchmark(network.features, picture, channels=pick_channels(ModelConfig(backbone=backbone)))
 
@@ -239,6 +241,27 @@ model.fit(picture + np.uint8(i) for i in range(12))
     script = common + (score if task == "score" else fit) + "\nprint(peak() - empty)"
     gigabytes = benchmark.pedantic(run, (script,))
     benchmark.extra_info["peak GB"] = float(gigabytes)
+
+
+def test_train_a_view_of_94_pictures(benchmark: BenchmarkFixture, weights: Path, tmp_path: Path) -> None:
+    """From files to a saved model with its threshold, at 1024²; `extra_info` has the peak, libraries included."""
+    good = tmp_path / "photographs" / "train" / "good"
+    good.mkdir(parents=True)
+    base = RNG.integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+    for number in range(94):
+        noise = RNG.integers(0, 9, base.shape, dtype=np.uint8)
+        Image.fromarray(np.maximum(base, noise)).save(good / f"{number:03}.png", compress_level=0)
+    script = f"""
+from pathlib import Path
+from detection import read_dataset, train
+from detection.config import DetectionConfig, ModelConfig, PreprocessConfig
+model, weights = ModelConfig(backbone="resnet18", resolution=1024), Path({str(weights)!r})
+config = DetectionConfig(preprocess=PreprocessConfig(crop="none"))
+dataset, folder = read_dataset(Path({str(good.parent.parent)!r})), Path({str(tmp_path / "model")!r})
+train(dataset, folder, config=config, model=model, weights=weights)
+print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e6)
+"""
+    benchmark.extra_info["peak GB"] = float(benchmark.pedantic(run, (script,)))
 
 
 def run(script: str) -> str:

@@ -12,16 +12,12 @@ import numpy as np
 
 from cell.interfaces import CellError, DeviceError
 from cell.motion.trajectory import point_to_point
-from cell.schema import MassLimits
 from cell.setup import Devices, Order
+from cell.start import hand_is_empty, scale_is_empty
 
 _SLOW = 0.1
 _TURN_RAD = 0.02
 _TURN_TOLERANCE_RAD = 0.002
-# Closed fingers of an empty hand; the thinnest part to be told from nothing.
-_EMPTY_HAND_M = 0.002
-_EMPTY_SCALE_SHARE = 0.1
-_GRASP_FORCE_N = 10.0
 
 
 @dataclass(frozen=True)
@@ -60,47 +56,6 @@ def check_cell(order: Order) -> Iterator[Step]:
 
 def _connect(devices: Devices, name: str, connected: dict[str, Any]) -> None:
     connected[name] = devices.connect(name)
-
-
-def hand_is_empty(gripper: Any) -> str:
-    """Close the fingers on nothing, open them again, and return how wide they stood.
-
-    Raises
-    ------
-    DeviceError
-        There is something between the fingers; they stay as they are.
-    """
-    grasp = gripper.state()
-    if not grasp.held:
-        grasp = gripper.grasp(_EMPTY_HAND_M, _GRASP_FORCE_N)
-    if grasp.held or grasp.width_m > _EMPTY_HAND_M:
-        raise DeviceError(
-            "gripper",
-            "proving that the hand is empty",
-            f"something {grasp.width_m * 1000:.1f} mm wide is between the fingers",
-            "take it out by hand",
-        )
-    gripper.release()
-    return f"closed to {grasp.width_m * 1000:.1f} mm"
-
-
-def scale_is_empty(scale: Any, limits: MassLimits) -> str:
-    """Return what the scale shows before anybody tared it.
-
-    Raises
-    ------
-    DeviceError
-        Something as heavy as a good share of a part lies on it.
-    """
-    mass_g = scale.weigh().mass_g
-    if abs(mass_g) > _EMPTY_SCALE_SHARE * limits.nominal_g:
-        raise DeviceError(
-            "scale",
-            "proving that the scale is empty",
-            f"{mass_g:.3f} g are on it before it was tared",
-            "look what lies on it, and take it off",
-        )
-    return f"{mass_g:.3f} g before taring"
 
 
 def _attempt(device: str, action: str, run: Callable[[], Any]) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from cell.motion.trajectory import stretched
 from cell.schema import GraspPoint
 from cell.setup import Cell
 from cell.silhouette import hand_mask
+from cell.start import Clear, hand_is_empty, nothing_is_held, prove, refuse_uncleared, scale_is_empty
 from cell.timeline import Step, Timeline
 
 Bin = Literal["ok", "reject", "recheck"]
@@ -89,16 +91,25 @@ class Cycle:
         """What the time of the last cycle went into, as far as it came."""
         return self._timeline.steps
 
-    def prepare(self) -> None:
-        """Plan the round and bring the arm home with an open, empty hand.
+    def prepare(self, *, clear: Clear = refuse_uncleared) -> None:
+        """Plan the round, bring the arm home, and prove that hand and scale are empty.
+
+        Parameters
+        ----------
+        clear : callable
+            Asked where they are not; then the hand opens and the proof is repeated.
 
         Raises
         ------
+        NotEmpty
+            Hand or scale are still not empty.
         MotionRejected
             A pose cannot be reached, or something is in the way; nothing has moved.
         """
         cell = self._cell
         planned = planned_round(cell.file, cell.part, cell.folder)
+        # With something in the hand the way home is another than the one that is planned.
+        prove(partial(nothing_is_held, cell.gripper), cell.gripper, clear)
         speed = cell.file.motion.speed
         legs = {names: stretched(leg, speed) for names, leg in planned.legs.items()}
         here = cell.arm.state().positions_rad
@@ -107,7 +118,8 @@ class Cycle:
             for leg in way_home(cell.file, cell.part, cell.folder, here, opening):
                 cell.arm.follow(stretched(leg, speed))
         self._round = replace(planned, legs=legs)
-        cell.gripper.release()
+        prove(partial(hand_is_empty, cell.gripper), cell.gripper, clear)
+        prove(partial(scale_is_empty, cell.scale, cell.part.mass), cell.gripper, clear)
         cell.scale.tare()
 
     def run(

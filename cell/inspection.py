@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 
 from cell.cycle import Bin, Cycle, Passage
 from cell.fingerprint import refuse_mismatch
-from cell.interfaces import CellError, DeviceError, Frame, Weighing
+from cell.interfaces import DeviceError, Frame, Weighing
 from cell.line import copies_for, run_line
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.drift import DriftWatch
 from cell.records.line import LineRecords
-from cell.records.recovery import Interrupted, close_interrupted, find_interrupted
+from cell.records.recovery import close_interrupted, find_interrupted
+from cell.records.release import require_release
 from cell.records.retention import prune
 from cell.records.run import Run
 from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
+from cell.start import Clear, refuse_uncleared
 from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
@@ -40,11 +42,12 @@ if TYPE_CHECKING:
 _EVIDENCE_SIDE = 512
 _PRUNED_AFTER = 50
 
+
+LayIn = Callable[[int], None]
+"""Told the number of a known part before it is presented."""
+
 Watch = Callable[[Cell], Cell]
 """Gets the connected cell and returns the one that is used, with devices that tell or refuse more."""
-
-Clear = Callable[[Sequence[Interrupted]], str]
-"""Gets the parts that an interrupted line left, and answers with who saw that hand and scale are empty."""
 
 
 class Scoring(Protocol):
@@ -64,16 +67,14 @@ class Scoring(Protocol):
         ...
 
 
-def refuse_uncleared(parts: Sequence[Interrupted]) -> str:
-    """Answer for nobody: the line does not start before a person has looked."""
-    raise CellError(
-        f"An interrupted line left {len(parts)} part(s): {'; '.join(map(str, parts))}. Empty hand and scale, put "
-        "what lay there into the bin recheck, and say who did with --cleared-by NAME"
-    )
-
-
 def inspect(
-    order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, watch: Watch | None = None
+    order: Order,
+    model: Path,
+    records: str,
+    *,
+    clear: Clear = refuse_uncleared,
+    lay_in: LayIn | None = None,
+    watch: Watch | None = None,
 ) -> Generator[InspectedPart, None, None]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
@@ -86,7 +87,11 @@ def inspect(
     records : str
         Address of the records (`cell.records.address`).
     clear : callable
-        Asked before anything moves, where an interrupted line left parts; they become ``recheck``.
+        Asked before anything moves, where an interrupted line left parts, which become ``recheck``; and where hand
+        or scale are not empty. Copies of the cell ask in their own processes.
+    lay_in : callable, optional
+        For a challenge: told each part's number before it is presented. Without it the line must be released, where
+        the cell file asks for that.
     watch : callable, optional
         Stands between the cycle and the devices; importable where the cell file allows several copies.
 
@@ -95,16 +100,19 @@ def inspect(
     ModelMismatchError
         The model was made for something else; nothing has moved.
     CellError
-        The line stopped; the part at which it did came out as ``recheck`` before.
+        The line is not released, and nothing has moved; or it stopped, and the part at which it did came out as
+        ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads, watch=watch)
+    work = partial(
+        _inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in, watch=watch
+    )
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
         left = find_interrupted(database)
         if left:
-            close_interrupted(database, left, cleared_by=clear(left))
+            close_interrupted(database, left, cleared_by=clear([str(part) for part in left]))
         drift = DriftWatch(database)
         rule = order.cell.content.retention
         for number, part in enumerate(run_line(order, work), start=1):
@@ -116,19 +124,39 @@ def inspect(
 
 
 def _inspect_parts(
-    order: Order, model: Path, records: str, threads: int, watch: Watch | None
+    order: Order,
+    model: Path,
+    records: str,
+    threads: int,
+    clear: Clear,
+    lay_in: LayIn | None,
+    watch: Watch | None,
 ) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as connected:
         cell = connected if watch is None else watch(connected)
         refuse_mismatch(inspector, cell, str(model))
+        run, hours = Run.of(order, cell, model), cell.file.release_hours
+        if lay_in is not None:
+            run = run.as_challenge()
+        elif hours is not None:
+            with Database(Address.parse(records)) as database:
+                require_release(database, run, hours)
         with (
-            LineRecords(records, Run.of(order, cell, model)) as book,
+            LineRecords(records, run) as book,
             ScoringProcess(model, threads=threads) as scoring,
         ):
             cycle = Cycle(cell)
-            cycle.prepare()
-            for _ in order.numbers:
+
+            def note(found: Sequence[str]) -> str:
+                who = clear(found)
+                book.cleared(found, who)
+                return who
+
+            cycle.prepare(clear=note)
+            for number in order.numbers:
+                if lay_in is not None:
+                    lay_in(number)
                 yield from inspect_part(cell, cycle, inspector, scoring, book)
                 scoring.require_alive()
 

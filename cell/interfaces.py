@@ -75,6 +75,10 @@ class GraspLost(DeviceError):
     """The fingers closed on nothing, or the part left them."""
 
 
+class NotEmpty(DeviceError):
+    """Something is in the hand or on the scale before the first part; the line waits for a person."""
+
+
 class GrabFailed(DeviceError):
     """The camera delivered no picture, or an incomplete one."""
 

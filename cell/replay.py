@@ -130,7 +130,8 @@ class Recording:
         """Read a picture and its mask back."""
         mask = None if view.mask is None else self._store.read(view.mask) > 0
         image = self._store.read(view.picture)
-        return RecordedFrame(image, view.taken_s, view.exposure_us, view.serial, view.frame, mask=mask)
+        taken = view.taken_s, view.exposure_us, view.serial, view.frame, view.retries or 0
+        return RecordedFrame(image, *taken, mask=mask)
 
 
 def _recorded(
@@ -248,11 +249,13 @@ class ReplayGripper(_Played):
 
     def __enter__(self) -> Self:
         self._grasp = self._OPEN
+        self._widths_m = {grasp.width_mm / 1000 for grasp in self._setup.part.grasps}
         return self
 
     def grasp(self, width_m: float, force_n: float) -> Grasp:
-        """Close on the part, if there is one."""
-        self._grasp = Grasp(True, width_m) if self._recording.part is not None else Grasp(False, 0.0)
+        """Close on the part, if there is one as wide."""
+        there = self._recording.part is not None and width_m in self._widths_m
+        self._grasp = Grasp(True, width_m) if there else Grasp(False, 0.0)
         return self._grasp
 
     def release(self) -> None:

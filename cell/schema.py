@@ -168,7 +168,15 @@ class CellFile(FileModel):
     motion: Motion
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
     retention: Retention | None = Field(None, description="which pictures may be removed; without it all stay")
+    release_hours: float | None = Field(
+        None, gt=0, description="for so long a passed challenge releases the line; without it none is asked for"
+    )
     faults: ClassEntry | None = Field(None, description="what stands in front of the devices and makes them fail")
+
+    @property
+    def real(self) -> bool:
+        """Whether something really moves: the devices share no world that is simulated or played back."""
+        return self.world is None
 
 
 class GraspPoint(FileModel):

@@ -294,8 +294,9 @@ def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithme
 
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:
+    single = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     try:
-        network.load_state_dict(state, assign=True)
+        network.load_state_dict(single, assign=True)
     except RuntimeError as error:
         first_lines = " ".join(str(error).split())[:300]
         raise WeightsError(f"{source}: not the weights of {name}; give its state dict ({first_lines})") from error

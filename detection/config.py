@@ -150,9 +150,9 @@ class ModelConfig(_Config):
         default="auto",
         description="How the network computes. `exact`: in float32, as it was published. `folded`: its batch "
         "normalisations are folded into its convolutions, and ResNet18's 3×3 ones multiply a quarter as often, "
-        "which takes a third less time; features differ by two millionths. `bfloat16`: folded, in bfloat16; features "
-        "differ by a few percent. `auto`: `exact`; for models of precision bfloat16 what is fastest where they are "
-        "trained. A trained model says which it was.",
+        "which takes a third less time; features differ by two millionths, as much as by another order of summation. "
+        "`bfloat16`: folded, in bfloat16; features differ by a few percent. `auto`: `folded`; for models of precision "
+        "bfloat16 what is fastest where they are trained. A trained model says which it was.",
     )
     seed: int = Field(default=0, ge=0, description="Picks the channels, and the parts that are held back.")
     epsilon: float = Field(default=0.01, gt=0, description="Added to the covariance's diagonal.")

@@ -362,7 +362,7 @@ def arithmetic_of(config: ModelConfig) -> NetworkArithmetic:
     """Return how the network of a configuration computes; of a `resolved` one, on every machine the same."""
     if config.network != "auto":
         return config.network
-    return fastest_arithmetic() if config.precision == "bfloat16" else "exact"
+    return fastest_arithmetic() if config.precision == "bfloat16" else "folded"
 
 
 def pick_channels(config: ModelConfig) -> NDArray[np.int64]:

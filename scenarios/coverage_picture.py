@@ -38,7 +38,8 @@ def draw_coverage(coverage: Coverage, summary: dict[str, Any], path: Path, *, k:
             limits(centre - reach, centre + reach)
         axes.set_box_aspect((1, 1, 1))
         axes.view_init(elevation, azimuth)
-        axes.set(title=title, xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
+        axes.set(title=title)
+        axes.set_axis_off()
     shares = summary["share_seen_by"]
     axes = figure.add_subplot(2, 2, 3)
     axes.bar([int(n) for n in shares], [100 * share for share in shares.values()], color=colours(np.arange(1, 17)))

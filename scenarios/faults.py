@@ -237,7 +237,7 @@ def provoke(order: Order, fault: Fault) -> Outcome:
         retries = sum(frame.retries for frame in frames)
         if stopped:
             cell.arm.recover(acknowledged_by="the scenario")
-            cycle.prepare()
+            cycle.prepare(clear=lambda found: "the scenario")
         next_errors, next_bin = inspect(cell, cycle)
     return Outcome(errors, stopped, target, retries, next_bin, next_errors)
 

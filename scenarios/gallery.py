@@ -1,6 +1,7 @@
 """Contact sheets of the twin: every kind of defect by size, every level of nuisances, and every view of each part.
 
-``python -m scenarios.gallery --out DIR`` writes ``PART-views.png``, ``PART-defects.png`` and ``PART-nuisances.png``.
+``python -m scenarios.gallery --out DIR`` writes ``PART-views.png``, ``PART-defects.png`` and ``PART-nuisances.png``;
+with ``--renderers`` it writes ``PART-renderers.png`` alone, one view of one part by each renderer.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ SIZES_MM: dict[str, tuple[float, ...]] = {
 """What is shown of each kind of defect; of a missing structure the upper end of the range that it is drawn from."""
 
 LEVELS = (0, 1, 2, 3)
+RENDERERS = {"tiny": "TinyRenderer", "egl": "OpenGL on EGL", "photoreal": "Mitsuba: clear, dark field"}
+_RENDERED_DEFECTS = (("scratch", 8.0), ("dot", 1.5), ("missing", 3.0))
 _DETAIL_MM = 14.0
 _LEVEL_DETAIL_MM = 30.0
 _WIDTH, _HEIGHT = 2736, 1824  # a quarter of the sensor's pixels, so that a detail is worth looking at
@@ -107,11 +110,11 @@ class Studio:
 
 
 @contextmanager
-def studio_of(cell: str, part: str) -> Iterator[Studio]:
-    """Open the studio of a cell and a part, by their names or paths."""
+def studio_of(cell: str, part: str, **changed: object) -> Iterator[Studio]:
+    """Open the studio of a cell and a part, by their names or paths; settings of its camera may be changed."""
     order = Order(load_cell(cell), load_part(part), load_production("good"), [0])
     file = order.cell.content
-    options = {**file.camera.options, "width": _WIDTH, "height": _HEIGHT}
+    options = {**file.camera.options, "width": _WIDTH, "height": _HEIGHT, **changed}
     camera = check(options, TwinCameraConfig, f"{order.cell.path}: camera")
     views = planned_views(order, make_shape(order.part))
     world = check(file.world.options if file.world else {}, WorldConfig, f"{order.cell.path}: world")
@@ -125,9 +128,15 @@ def defect_points(part: PartBody) -> NDArray[np.float64]:
     return np.concatenate([np.asarray(mesh.triangles_center) for mesh in meshes])
 
 
-def _sheet(title: str, rows: Sequence[str], tiles: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]]) -> Figure:
+def _sheet(
+    title: str,
+    rows: Sequence[str],
+    tiles: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]],
+    *,
+    tile_in: float = 2.6,
+) -> Figure:
     columns = max(len(row) for row in tiles)
-    figure = Figure(figsize=(2.6 * columns + 1, 2.8 * len(tiles) + 0.6), layout="constrained")
+    figure = Figure(figsize=(tile_in * columns + 1, (tile_in + 0.2) * len(tiles) + 0.6), layout="constrained")
     axes = figure.subplots(len(tiles), columns, squeeze=False)
     for name, row, line in zip(rows, tiles, axes, strict=True):
         for axis, (caption, tile) in zip(line, row, strict=False):
@@ -139,6 +148,21 @@ def _sheet(title: str, rows: Sequence[str], tiles: Sequence[Sequence[tuple[str, 
         line[0].set_ylabel(name, fontsize=10)
     figure.suptitle(f"{title} (in simulation)")
     return figure
+
+
+def _renderers(cell: str, part: str, seed: int, tell: Callable[[], None]) -> Figure:
+    """Draw one part with a few defects by each renderer: the same scene, pose and seed."""
+    defects = [Defect.model_validate({"kind": kind, "size_mm": (size, size)}) for kind, size in _RENDERED_DEFECTS]
+    tiles = []
+    for renderer, name in RENDERERS.items():
+        with studio_of(cell, part, renderer=renderer, width=1280, height=960) as studio:
+            made = studio.make(nuisances=2, defects=defects, seed=seed)
+            points = defect_points(made)
+            best = max(studio.views, key=lambda view: view.share(points))
+            tiles.append((name, _square(studio.show(made, best))))
+        tell()
+    listed = ", ".join(f"{kind} {size:g} mm" for kind, size in _RENDERED_DEFECTS)
+    return _sheet(f"one part on a normal day, with {listed}", [best.name], [tiles], tile_in=4.4)
 
 
 def _views(studio: Studio, seed: int) -> Figure:
@@ -189,10 +213,14 @@ def _main(
     cell: Annotated[str, typer.Option(help="name or path of a cell file of the twin")] = "twin",
     part: Annotated[list[str] | None, typer.Option(help="name or path of a part file; both shipped by default")] = None,
     seed: Annotated[int, typer.Option(min=0, help="everything random follows from it")] = 0,
+    renderers: Annotated[
+        bool, typer.Option("--renderers", help="one view by each renderer instead; needs EGL and Mitsuba")
+    ] = False,
 ) -> None:
     """Draw the contact sheets."""
-    parts = part or ["ring", "cap"]
-    with answering(), progress("drawing", len(parts) * (1 + sum(map(len, SIZES_MM.values())) + len(LEVELS))) as report:
+    parts = part or (["ring"] if renderers else ["ring", "cap"])
+    steps = len(RENDERERS) if renderers else 1 + sum(map(len, SIZES_MM.values())) + len(LEVELS)
+    with answering(), progress("drawing", len(parts) * steps) as report:
         out.mkdir(parents=True, exist_ok=True)
         done = 0
 
@@ -201,18 +229,20 @@ def _main(
             done += 1
             report(done)
 
+        def keep(sheet: Figure, path: Path) -> None:
+            require_writable(path)
+            sheet.savefig(path, dpi=110)
+            screen.print(path)
+
         for name in parts:
+            label = load_part(name).content.name
+            if renderers:
+                keep(_renderers(cell, name, seed, tell), out / f"{label}-renderers.png")
+                continue
             with studio_of(cell, name) as studio:
-                label = studio.order.part.content.name
-                for what, sheet in (
-                    ("views", _views(studio, seed)),
-                    ("defects", _defects(studio, seed, tell)),
-                    ("nuisances", _nuisances(studio, seed, tell)),
-                ):
-                    path = out / f"{label}-{what}.png"
-                    require_writable(path)
-                    sheet.savefig(path, dpi=110)
-                    screen.print(path)
+                keep(_views(studio, seed), out / f"{label}-views.png")
+                keep(_defects(studio, seed, tell), out / f"{label}-defects.png")
+                keep(_nuisances(studio, seed, tell), out / f"{label}-nuisances.png")
             tell()
 
 

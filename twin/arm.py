@@ -174,9 +174,10 @@ class TwinArm(InWorld):
         self._world.drive_arm(positions, np.zeros_like(velocities))
 
     def recover(self, *, acknowledged_by: str) -> None:
-        """Clear the fault after a person acknowledged it."""
+        """Clear the fault after a person acknowledged it, who also takes the part out of the cell."""
         if not acknowledged_by:
             raise ReflexStop("arm", "recovering", "nobody acknowledged the fault", "name who did")
+        self._world.take_out()
         self._fault = None
 
 

@@ -20,6 +20,7 @@ from twin.conditions import Conditions
 from twin.rendering.egl import EglScene, egl_found
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Renderer
 from twin.rendering.lens import Lens, blurred
+from twin.rendering.photoreal import PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.sensor import bend, expose
 from twin.rendering.shading import Lamp, Materials, Mirrored, shade
@@ -31,6 +32,9 @@ from twin.world import Snapshot, world_of
 _FRAMES_PER_PART = 1000
 _LAMPS = 8
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
+_AMBIENT = 0.06
+# A ring light alone shows of a clear part some glints: its edges need light from the sides (dark field).
+_CLEAR_AMBIENT = 1.0
 _FINGER_RGB = (0.45, 0.45, 0.46)
 _PAN_RGB = (0.55, 0.55, 0.55)
 # Fresnel's reflectance of polycarbonate (n = 1.585) at normal incidence, and about that of the fingers' plastic.
@@ -48,7 +52,9 @@ class TwinCameraConfig(FileModel):
     """Sensor, lens, light and looks. The defaults are a 20 MP sensor of 2.4 µm pixels, binned, behind 25 mm."""
 
     serial: str = "twin-0001"
-    renderer: Literal["auto", "egl", "tiny"] = Field("auto", description="auto: EGL where it is found, else tiny")
+    renderer: Literal["auto", "egl", "tiny", "photoreal"] = Field(
+        "auto", description="auto: EGL where it is found, else tiny; photoreal: a clear part, by ray tracing"
+    )
     pixel_format: Literal["RGB8", "Mono8"] = "RGB8"
     width: int = Field(1280, ge=64, le=5472)
     height: int = Field(960, ge=64, le=3648)
@@ -61,7 +67,13 @@ class TwinCameraConfig(FileModel):
     )
     exposure_us: float = Field(8000.0, gt=0, le=1e6)
     white: float = Field(0.8, gt=0, le=4, description="a matt white surface at look_at_m, share of the full well")
-    ambient: float = Field(0.06, ge=0, le=1, description="light from all around, share of the ring light's")
+    ambient: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="light from all around, share of the ring light's; default: 0.06, stray light, or with"
+        " photoreal 1, panels on all sides but behind",
+    )
     backdrop: float = Field(0.01, ge=0, le=1, description="what is seen where nothing is, share of white")
     ring_light_mm: float = Field(100.0, gt=0, le=1000, description="diameter of the ring light around the lens")
     full_well_e: float = Field(15000.0, gt=0, description="electrons at white")
@@ -76,13 +88,22 @@ class TwinCameraConfig(FileModel):
         k = Intrinsics(focal_px, focal_px, self.width / 2, self.height / 2, self.width, self.height, *self.distortion)
         return Pinhole(camera_pose(mount), k)
 
+    @property
+    def light_around(self) -> float:
+        """Light from all around, share of the ring light's."""
+        if self.ambient is None:
+            return _CLEAR_AMBIENT if self.renderer == "photoreal" else _AMBIENT
+        return self.ambient
+
     def scene(self, scene: Scene, pan_m: float) -> Renderer:
         """Return the cell as the renderer that was asked for, or that is there, draws it."""
-        if self.renderer == "egl" or (self.renderer == "auto" and egl_found()):
-            return EglScene(scene, pan_m=pan_m)
-        if self.renderer == "auto":
-            _say_that_egl_is_missing()
-        return TinyScene(scene, pan_m=pan_m)
+        if self.renderer == "egl" or (self.renderer != "tiny" and egl_found()):
+            drawn: Renderer = EglScene(scene, pan_m=pan_m)
+        else:
+            if self.renderer != "tiny":
+                _say_that_egl_is_missing()
+            drawn = TinyScene(scene, pan_m=pan_m)
+        return PhotorealScene(drawn, scene, pan_m=pan_m) if self.renderer == "photoreal" else drawn
 
     def lens(self, distance_m: float) -> Lens:
         """Return the lens, focused on a plane."""
@@ -177,7 +198,8 @@ class TwinCamera:
             np.random.default_rng((*part.seed, self._taken)),
         )
         if self._setup.order.truth is not None:
-            write_view(self._setup.order.truth, part.part_id, number, seen.share >= _SEEN_SHARE, seen.area_mm2)
+            visible = seen.share >= _SEEN_SHARE
+            write_view(self._setup.order.truth, part.part_id, number, visible, seen.area_mm2, kinds=part.defects)
         return Frame(image, timestamp, self._config.exposure_us, self._config.serial, number)
 
 
@@ -229,14 +251,21 @@ def picture(
         lamps=_LAMPS,
         white=config.white,
         distance_m=distance_m,
-        ambient=config.ambient,
+        ambient=config.light_around,
     )
-    fingers = None
-    if conditions.reflection > 0:
-        fingers = Mirrored(_finger_boxes(snapshot), to_camera @ forward(snapshot.joints), conditions.reflection)
-    light = shade(geometry, k, lamp, materials, part=held, mirrored=fingers)
     bare = materials.albedo[PART] * np.float32(config.white * distance_m**2)
-    seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare)
+    around = None
+    if isinstance(renderer, PhotorealScene):
+        # Of a generator of its own, so that the sensor's noise is the same whatever draws the light.
+        seed = int(rng.spawn(1)[0].integers(2**32))
+        light = renderer.trace(snapshot, straight, lamp, materials, geometry, seed=seed)
+        around = materials.albedo[PART] * np.float32(lamp.white * lamp.ambient)
+    else:
+        fingers = None
+        if conditions.reflection > 0:
+            fingers = Mirrored(_finger_boxes(snapshot), to_camera @ forward(snapshot.joints), conditions.reflection)
+        light = shade(geometry, k, lamp, materials, part=held, mirrored=fingers)
+    seen = lay_skins(light, geometry, snapshot, straight.pose, k, bare=bare, around=around)
     before = (geometry.surface == PART) | (geometry.surface == FINGER)
     light = blurred(light, geometry.depth_m, before, config.lens(distance_m - conditions.focus_mm / 1000))
     image = expose(

@@ -101,6 +101,7 @@ class TwinPartSource(InWorld):
             gloss=shot.gloss,
             conditions=nuisances.conditions,
             seed=seed,
+            defects=tuple(d.kind for d in defects),
         )
 
     def _seen_by(self, points_mm: NDArray[np.float64]) -> int:

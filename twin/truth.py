@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twin.parts.made import MadeDefect
 
 _PART_COLUMNS = ("part_id", "label", "defects")
-_VIEW_COLUMNS = ("part_id", "frame", "pixels", "mm2")
+_VIEW_COLUMNS = ("part_id", "frame", "pixels", "mm2", "kinds")
 
 
 def write_part(folder: Path, part_id: str, defects: tuple[MadeDefect, ...]) -> None:
@@ -36,17 +36,19 @@ def write_part(folder: Path, part_id: str, defects: tuple[MadeDefect, ...]) -> N
     _append(folder / "parts.csv", _PART_COLUMNS, row)
 
 
-def write_view(folder: Path, part_id: str, frame: int, visible: NDArray[np.bool_], area_mm2: float) -> None:
+def write_view(
+    folder: Path, part_id: str, frame: int, visible: NDArray[np.bool_], area_mm2: float, *, kinds: tuple[str, ...]
+) -> None:
     """Write where a defect is seen in a frame: pixels (H, W) as a picture of 0 and 255, and a row in ``views.csv``.
 
-    The row says how many pixels they are, and how much of the part's surface; both 0: not visible from here. Several
-    processes may write at once.
+    The row says how many pixels they are, and how much of the part's surface; both 0: not visible from here. Its last
+    column names the kinds of the part's defects, with spaces between. Several processes may write at once.
     """
     path = folder / "masks" / part_id / f"{frame:06d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), visible.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f"{path}: the mask could not be written")
-    row = (part_id, frame, int(np.count_nonzero(visible)), round(area_mm2, 4))
+    row = (part_id, frame, int(np.count_nonzero(visible)), round(area_mm2, 4), " ".join(kinds))
     _append(folder / "views.csv", _VIEW_COLUMNS, row)
 
 

@@ -72,6 +72,8 @@ class PartBody:
         Under what it is inspected.
     seed : tuple of int
         What everything random about its pictures follows from.
+    defects : tuple of str
+        Their kinds, in the order in which they were made.
     """
 
     part_id: str
@@ -84,6 +86,7 @@ class PartBody:
     gloss: float
     conditions: Conditions
     seed: tuple[int, ...]
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,13 @@ class World:
         )
         self.part = part
         self.part_body = self._load_part(part, pose)
+
+    def take_out(self) -> None:
+        """Take the part away, wherever it is; the fingers stay where they are."""
+        self.let_go()
+        if self.part_body is not None:
+            p.removeBody(self.part_body, physicsClientId=self._client)
+        self.part, self.part_body = None, None
 
     def _load_part(self, part: PartBody, pose: Pose) -> int:
         with tempfile.TemporaryDirectory() as folder:

@@ -34,6 +34,9 @@ Dataset = Annotated[
     Path,
     typer.Argument(help="A folder that `collect` wrote, or pictures in the MVTec layout (train/good, test/...)."),
 ]
+ClearedBy = Annotated[
+    str | None, typer.Option(help="Who saw to it that hand and scale are empty, and takes what the hand lets go.")
+]
 Model = Annotated[Path, typer.Option(help="Folder that `train` wrote.")]
 
 
@@ -58,11 +61,12 @@ def collect(
     out: Annotated[Path, typer.Option(help="New or empty folder for the dataset.")],
     production: Production = "good",
     seed: Seed = 0,
+    cleared_by: ClearedBy = None,
 ) -> None:
     """Take the pictures of parts and write them as a dataset."""
     from cell.commands.collect import run_collect
 
-    run_collect(cell, part, count, out, production, seed)
+    run_collect(cell, part, count, out, production, seed, cleared_by)
 
 
 @app.command()
@@ -128,9 +132,7 @@ def inspect(
     production: Production = "mixed",
     records: Records = DEFAULT_RECORDS,
     seed: Seed = 1,
-    cleared_by: Annotated[
-        str | None, typer.Option(help="After an interruption: who saw that hand and scale are empty.")
-    ] = None,
+    cleared_by: ClearedBy = None,
 ) -> None:
     """Bring parts through the cell, give each a verdict and sort it."""
     from cell.commands.inspect import run_inspect
@@ -143,16 +145,33 @@ def check(
     cell: Cell,
     part: Part = "ring",
     out: Annotated[Path, typer.Option(help="Folder for report.md and report.json.")] = Path("runs/check"),
+    challenge: Annotated[
+        str | None,
+        typer.Option(
+            help="Inspect known good and defective parts with --model, and release the line if every verdict is right: "
+            "a name under assets/production or a path."
+        ),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="For the challenge: folder that `train` wrote.")] = None,
+    records: Records = DEFAULT_RECORDS,
+    seed: Seed = 2,
+    cleared_by: ClearedBy = None,
     record_scale: Annotated[
         Path | None,
         typer.Option(help="Check nothing; write what the scale sends, and a dialect proposed from it, to this file."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="How long to record the scale.")] = 60.0,
 ) -> None:
-    """Try every device of a cell with small and safe actions."""
+    """Try every device of a cell with small and safe actions, or the line with known parts."""
     from cell.commands.check import run_check, run_recording
 
-    if record_scale is not None:
+    if challenge is not None:
+        from cell.commands.challenge import run_challenge
+
+        if model is None:
+            raise typer.BadParameter("--challenge needs --model")
+        run_challenge(cell, part, model, challenge, records, seed, out, cleared_by)
+    elif record_scale is not None:
         run_recording(cell, part, record_scale, seconds)
     else:
         run_check(cell, part, out)

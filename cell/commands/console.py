@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,9 +22,11 @@ from rich.progress import (
 )
 
 from cell.interfaces import CellError, ConfigError
+from cell.start import Clear, refuse_uncleared
 from detection import DetectionError
 
 out = Console(highlight=False, soft_wrap=True, markup=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 class Report(Protocol):
@@ -60,8 +64,29 @@ def answering() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except (CellError, DetectionError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {error}", style="red")
         sys.exit(1)
+
+
+def clearing(cleared_by: str | None) -> Clear:
+    """Return how a person is asked to empty hand and scale; a name given beforehand is the answer."""
+    return partial(_ask_to_clear, cleared_by=cleared_by)
+
+
+def _ask_to_clear(found: Sequence[str], *, cleared_by: str | None) -> str:
+    for what in found:
+        errors.print(what)
+    if cleared_by:
+        return cleared_by
+    if not sys.stdin.isatty():
+        return refuse_uncleared(found)
+    errors.print(
+        "Put what lies on the scale or is in the hand into the bin recheck. What the hand still holds it lets go when "
+        "you answer: hold it."
+    )
+    if not typer.confirm("Is the scale empty, and may the hand open?"):
+        return refuse_uncleared(found)
+    return str(typer.prompt("Your name"))
 
 
 def require_writable(path: Path, *, holds: str | None = None) -> None:

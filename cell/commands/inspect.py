@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cell.commands.console import clearing, errors, progress
 from cell.commands.console import out as screen
-from cell.commands.console import progress
 from cell.config import load_cell, load_part, load_production
-from cell.inspection import inspect, refuse_uncleared
+from cell.inspection import inspect
 from cell.records.address import shown
-from cell.records.recovery import Interrupted
 from cell.results import InspectedPart
 from cell.setup import Order
-
-errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 def run_inspect(
@@ -33,7 +25,7 @@ def run_inspect(
     done: list[InspectedPart] = []
     try:
         with progress("inspecting", count) as bar:
-            for inspected in inspect(order, model, records, clear=partial(_clear, cleared_by=cleared_by)):
+            for inspected in inspect(order, model, records, clear=clearing(cleared_by)):
                 done.append(inspected)
                 bar(len(done))
                 for alarm in inspected.alarms:
@@ -43,20 +35,6 @@ def run_inspect(
             screen.print(verdict_table(done))
     bins = Counter(inspected.verdict.bin for inspected in done)
     screen.print(f"{bins['ok']} ok, {bins['reject']} reject, {bins['recheck']} recheck; recorded in {shown(records)}")
-
-
-def _clear(left: Sequence[Interrupted], *, cleared_by: str | None) -> str:
-    """Say what an interrupted line left, and have a person look at hand and scale."""
-    for part in left:
-        errors.print(str(part))
-    if cleared_by:
-        return cleared_by
-    if not sys.stdin.isatty():
-        return refuse_uncleared(left)
-    errors.print("Take what lies on the scale or hangs in the hand, and put it into the bin recheck.")
-    if not typer.confirm("Are hand and scale empty now?"):
-        return refuse_uncleared(left)
-    return str(typer.prompt("Your name"))
 
 
 def verdict_table(parts: list[InspectedPart]) -> Table:

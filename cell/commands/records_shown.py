@@ -92,10 +92,11 @@ def run_show(records: str, part: str) -> None:
         if latest.ending is not None and latest.ending.fault:
             screen.print(f"not let go over a bin: {latest.ending.fault}")
         if latest.verdict is not None:
-            table = Table("view", "score", "threshold", "frame", "exposure (µs)", "picture")
+            table = Table("view", "score", "threshold", "frame", "exposure (µs)", "retries", "picture")
             for view in latest.verdict.views:
                 score, threshold = _number(view.score, 3), _number(latest.verdict.threshold, 3)
-                table.add_row(view.view, score, threshold, str(view.frame), f"{view.exposure_us:g}", view.picture[:12])
+                exposure, retries = f"{view.exposure_us:g}", "–" if view.retries is None else str(view.retries)
+                table.add_row(view.view, score, threshold, str(view.frame), exposure, retries, view.picture[:12])
             screen.print(table)
 
 

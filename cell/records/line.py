@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from cell.records.marks import MarkStore
 from cell.records.pictures import PictureStore
 from cell.records.run import Run
 from cell.records.schema import (
+    HAND_AND_SCALE_EMPTY,
+    DecisionRecord,
     EndingRecord,
     FaultRecord,
     InspectionRecord,
@@ -35,10 +38,10 @@ from cell.results import InspectedPart
 
 @dataclass
 class _UnderWay:
-    """The part at hand: its entry, and the frames handed over, without their pictures."""
+    """The part at hand: its entry, and what the frames handed over say of themselves, without their pictures."""
 
     entry: int
-    frames: dict[str, tuple[str, int, float, float]] = field(default_factory=dict)
+    frames: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class LineRecords:
@@ -108,7 +111,13 @@ class LineRecords:
 
     def keep(self, view: str, frame: Frame, mask: NDArray[np.bool_] | None) -> None:
         """Hand over a picture and what was masked in it; it is stored beside the motion."""
-        self._at_hand.frames[view] = (frame.serial, frame.number, frame.timestamp_s, frame.exposure_us)
+        self._at_hand.frames[view] = {
+            "serial": frame.serial,
+            "frame": int(frame.number),
+            "taken_s": float(frame.timestamp_s),
+            "exposure_us": float(frame.exposure_us),
+            "retries": frame.retries,
+        }
         self._archive.submit(view, frame, mask)
 
     def judge(self, part: InspectedPart) -> int:
@@ -126,15 +135,12 @@ class LineRecords:
                 ViewRecord(
                     place=place,
                     view=view,
-                    serial=serial,
-                    frame=int(number),
-                    taken_s=float(taken_s),
-                    exposure_us=float(exposure_us),
+                    **frame,
                     score=_finite(part.scores.get(view)),
                     picture=stored[view].picture.hash,
                     mask=None if (mask := stored[view].mask) is None else mask.hash,
                 )
-                for place, (view, (serial, number, taken_s, exposure_us)) in enumerate(at_hand.frames.items())
+                for place, (view, frame) in enumerate(at_hand.frames.items())
             ],
         )
         with self._database.writing() as session:
@@ -166,6 +172,16 @@ class LineRecords:
         row = FaultRecord(run=self._entry, inspection=self._part.entry if self._part else None, message=message)
         with self._database.writing() as session:
             append(session, row)
+
+    def cleared(self, found: Sequence[str], who: str) -> None:
+        """Record that a person saw to it that hand and scale are empty, before the first part."""
+        with self._database.writing() as session:
+            append(
+                session,
+                DecisionRecord(
+                    inspection=None, subject="cleared", decided=HAND_AND_SCALE_EMPTY, who=who, why="; ".join(found)
+                ),
+            )
 
     @property
     def _at_hand(self) -> _UnderWay:

@@ -9,7 +9,14 @@ from sqlalchemy import select
 from cell.records.chain import append
 from cell.records.database import Database
 from cell.records.locks import is_running
-from cell.records.schema import DecisionRecord, EndingRecord, Entry, InspectionRecord, VerdictRecord
+from cell.records.schema import (
+    HAND_AND_SCALE_EMPTY,
+    DecisionRecord,
+    EndingRecord,
+    Entry,
+    InspectionRecord,
+    VerdictRecord,
+)
 
 _BEFORE = "the line was interrupted while the part was inspected"
 _AFTER = "the line was interrupted before the part was known to lie in its bin"
@@ -92,7 +99,7 @@ def close_interrupted(database: Database, parts: list[Interrupted], *, cleared_b
                 DecisionRecord(
                     inspection=part.entry,
                     subject="cleared",
-                    decided="hand and scale are empty",
+                    decided=HAND_AND_SCALE_EMPTY,
                     who=cleared_by,
                     why=fault,
                 ),

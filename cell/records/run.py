@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,6 +72,10 @@ class Run:
             made_for=canonical(fingerprint(cell)),
             settings=canonical(settings),
         )
+
+    def as_challenge(self) -> Run:
+        """Return the same run with known parts, which belong to no control chart of the cell."""
+        return replace(self, cell=f"{self.cell} (challenge)")
 
     def record(self, session: Session) -> RunRecord:
         """Store the texts and return the row that names them."""

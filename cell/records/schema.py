@@ -11,8 +11,11 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest of `migrations/versions`: what this version of the program reads and writes."""
+
+HAND_AND_SCALE_EMPTY = "hand and scale are empty"
+"""What is decided by who cleared the cell."""
 
 _HASH = String(64)
 _NAME = String(200)
@@ -131,17 +134,18 @@ class ViewRecord(Table):
     frame: Mapped[int]
     taken_s: Mapped[float] = mapped_column(doc="the cell clock's time")
     exposure_us: Mapped[float]
+    retries: Mapped[int | None] = mapped_column(doc="incomplete pictures before it; None: before schema 0002")
     score: Mapped[float | None]
     picture: Mapped[str] = mapped_column(ForeignKey("pictures.hash"), index=True)
     mask: Mapped[str | None] = mapped_column(ForeignKey("pictures.hash"), index=True)
 
     def content(self) -> dict[str, Any]:
-        """Return the columns but the key of the verdict."""
+        """Return the columns but the key of the verdict; retries only where they are known, as hashes were before."""
         return {
             column.key: float(value) if value is not None and isinstance(column.type, Float) else value
             for column in self.__table__.columns
-            if column.key != "verdict"
             for value in [getattr(self, column.key)]
+            if column.key != "verdict" and not (column.key == "retries" and value is None)
         }
 
 
@@ -189,6 +193,16 @@ class AlarmRecord(Link):
     message: Mapped[str]
 
 
+class ReleaseRecord(Link):
+    """What came of a challenge: whether what its run names is released, and which verdicts were wrong."""
+
+    __tablename__ = "releases"
+
+    run: Mapped[int] = mapped_column(ForeignKey("runs.entry"), index=True)
+    released: Mapped[bool]
+    wrong: Mapped[list[str]]
+
+
 class RemovalRecord(Link):
     """Pictures that a rule let go."""
 
@@ -221,6 +235,7 @@ LINKS: dict[str, type[Link]] = {
         FaultRecord,
         DecisionRecord,
         AlarmRecord,
+        ReleaseRecord,
         RemovalRecord,
     )
 }

@@ -20,7 +20,6 @@ from cell.processes import end_with_parent
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.queries import clear, newest
-from cell.records.recovery import Interrupted
 from cell.setup import Cell, Order
 from cell.web.snapshot import ALLOWED, Command, Doing, Snapshot, State
 from cell.web.watched import Stop, watched
@@ -197,8 +196,8 @@ class _Line:
             self._set(message="")
         return self._cleared_by
 
-    def _clear(self, left: Sequence[Interrupted]) -> str:
-        return self._person("; ".join(map(str, left)))
+    def _clear(self, found: Sequence[str]) -> str:
+        return self._person("; ".join(found))
 
     def _watch(self, cell: Cell) -> Cell:
         fault = cell.arm.state().fault

@@ -25,7 +25,7 @@ def order(small_cell) -> Order:
 def model(order, tmp_path_factory):
     folder = tmp_path_factory.mktemp("emulated")
     assert collect(order, folder / "good", progress=lambda done: None) == 6
-    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig())
+    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig(n_features=25))
     return folder / "model"
 
 

@@ -83,7 +83,7 @@ class Prerendered:
 
     def grasp(self, width_m: float, force_n: float) -> Grasp:
         self._tick("grasp")
-        self._grasp = Grasp(True, width_m)
+        self._grasp = Grasp(True, width_m) if self.number >= 0 else Grasp(False, 0.0)
         return self._grasp
 
     def release(self) -> None:
@@ -95,7 +95,7 @@ class Prerendered:
 
     def weigh(self) -> Weighing:
         self._tick("weigh")
-        return Weighing(mass(self.number), True, self._time)
+        return Weighing(mass(self.number) if self.number >= 0 else 0.0, True, self._time)
 
     def capture(self) -> Frame:
         self._tick("capture")

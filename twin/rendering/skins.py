@@ -47,6 +47,7 @@ def lay_skins(
     k: Intrinsics,
     *,
     bare: NDArray[np.float32],
+    around: NDArray[np.float32] | None = None,
 ) -> Seen:
     """Change the light (C, H, W) by what lies on the part, and say where a defect is seen.
 
@@ -63,6 +64,10 @@ def lay_skins(
         Of the camera, whose intrinsics are without distortion.
     bare : (C,) float32
         Radiance of the part's material where it faces the camera, at a distance of 1 m.
+    around : (C,) float32 or None
+        None: the part is opaque. Else it is clear, and a skin on it is thin matter: it hides the share
+        `hidden_share` of what is behind and scatters light itself; this is the radiance of the part's material in the
+        light from all around.
     """
     height, width = geometry.depth_m.shape
     share = np.zeros((height, width), np.float32)
@@ -87,6 +92,9 @@ def lay_skins(
     planes = triangles.inverse_depth / (_FINE, _FINE, 1)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     offset = np.abs((normal * corners[:, 0]).sum(axis=1)) / np.maximum(np.linalg.norm(normal, axis=1), 1e-30)
+    optics = np.array([layer[1:3] for layer in layers], np.float32)
+    if around is not None:
+        optics[:, 1] = hidden_share(optics[:, 1], optics[:, 0])
     areas = np.zeros(CHUNKS)
     _lay(
         edges,
@@ -94,17 +102,24 @@ def lay_skins(
         planes,
         offset,
         np.concatenate([[0], np.cumsum(counts)]),
-        np.array([layer[1:3] for layer in layers], np.float32),
+        optics,
         np.array([layer[3] for layer in layers]),
         geometry.depth_m,
         geometry.surface,
         bare,
+        np.zeros_like(bare) if around is None else around,
+        around is not None,
         k.fx * k.fy,
         radiance,
         share,
         areas,
     )
     return Seen(share, float(areas.sum()) * 1e6)
+
+
+def hidden_share(opacity: NDArray[np.float32], reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Share of what is behind it that a skin on a clear part hides: what changes much of an opaque one is much."""
+    return np.asarray(np.minimum(1.0, opacity * np.abs(1 - reflectance)), np.float32)
 
 
 @kernel
@@ -135,6 +150,8 @@ def _lay(
     depth: NDArray[np.float32],
     surface: NDArray[np.uint8],
     bare: NDArray[np.float32],
+    around: NDArray[np.float32],
+    clear: bool,
     focal2: float,
     radiance: NDArray[np.float32],
     share: NDArray[np.float32],
@@ -188,12 +205,13 @@ def _lay(
                     if truth[layer]:
                         share[y, x] = max(share[y, x], part_of)
                     replaced, change = part_of * optics[layer, 1], optics[layer, 0]
-                    if surface[y, x] == PART:
+                    if surface[y, x] == PART and not clear:
                         for c in range(len(bare)):
                             radiance[c, y, x] *= 1 - replaced * (1 - change)
                     else:
                         mean = depths / n_points
-                        own = change * facing / n_points / (mean * mean)
+                        own = np.float32(facing / n_points / (mean * mean))
                         for c in range(len(bare)):
-                            radiance[c, y, x] += replaced * (np.float32(own) * bare[c] - radiance[c, y, x])
+                            scattered = change * (own * bare[c] + around[c])
+                            radiance[c, y, x] += replaced * (scattered - radiance[c, y, x])
         areas[chunk] = area

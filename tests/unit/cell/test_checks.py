@@ -2,38 +2,12 @@
 
 import pytest
 
-from cell.checks import check_cell, hand_is_empty, scale_is_empty
+from cell.checks import check_cell
 from cell.commands.check import run_check
 from cell.config import load_part, load_production
-from cell.interfaces import CellError, DeviceError, Grasp, Weighing
-from cell.schema import MassLimits
+from cell.interfaces import CellError
 from cell.setup import Order
 from scenarios.faults import Fault, with_faults
-
-
-class Hand:
-    """A hand around something, or around nothing."""
-
-    def __init__(self, width_m: float, *, held: bool = False) -> None:
-        self.width_m, self.held, self.calls = width_m, held, []
-
-    def state(self) -> Grasp:
-        return Grasp(self.held, self.width_m)
-
-    def grasp(self, width_m: float, force_n: float) -> Grasp:
-        self.calls.append("grasp")
-        return self.state()
-
-    def release(self) -> None:
-        self.calls.append("release")
-
-
-class Pan:
-    def __init__(self, mass_g: float) -> None:
-        self.mass_g = mass_g
-
-    def weigh(self) -> Weighing:
-        return Weighing(self.mass_g, True, 0.0)
 
 
 def order_on(cell) -> Order:
@@ -64,23 +38,3 @@ def test_report_says_what_failed(small_cell, tmp_path, monkeypatch):
     page = (tmp_path / "report" / "report.md").read_text()
     assert "| camera | take a picture | **failed** |" in page and "- numpy: " in page
     assert '"ok": false' in (tmp_path / "report" / "report.json").read_text()
-
-
-def test_empty_hand_is_proven_by_its_width():
-    hand = Hand(0.0005)
-    assert "0.5 mm" in hand_is_empty(hand) and hand.calls == ["grasp", "release"]
-
-
-@pytest.mark.parametrize("hand, calls", [(Hand(0.004), ["grasp"]), (Hand(0.004, held=True), [])])
-def test_hand_that_holds_something_is_not_opened(hand, calls):
-    with pytest.raises(DeviceError, match=r"4\.0 mm wide is between the fingers.*take it out"):
-        hand_is_empty(hand)
-    assert hand.calls == calls
-
-
-def test_loaded_scale_is_not_empty():
-    limits = MassLimits(nominal_g=23.0, tolerance_g=0.25)
-    assert scale_is_empty(Pan(0.02), limits)
-    for mass_g in (23.0, -23.0):
-        with pytest.raises(DeviceError, match=r"23\.000 g are on it"):
-            scale_is_empty(Pan(mass_g), limits)

@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from prerendered import RUN, address_in, cell_of, make_records, run_line
+from prerendered import RUN, Prerendered, address_in, cell_of, make_records, run_line
 from sqlalchemy import create_engine, select
 
 import cell.records.database
@@ -42,6 +43,24 @@ def test_migrations_make_what_the_program_uses(tmp_path):
     with create_engine(address_in(tmp_path)).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
         assert MigrationContext.configure(connection).get_current_revision() == REVISION
+
+
+def test_records_from_before_the_retries_stay_whole(tmp_path, monkeypatch):
+    captured = Prerendered.capture
+    with monkeypatch.context() as then:
+        then.setattr(Prerendered, "capture", lambda self: replace(captured(self), retries=None))
+        address = make_records(tmp_path)
+        run_line(address, range(2))
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        database.execute("ALTER TABLE views DROP COLUMN retries")
+        database.execute("DROP TABLE releases")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert verified(address).problems == ()
+    run_line(address, range(2, 4))
+    assert verified(address).problems == ()
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        counted = database.execute("SELECT retries, count(*) FROM views GROUP BY retries ORDER BY retries").fetchall()
+    assert counted == [(None, 8), (0, 8)]
 
 
 def test_foreign_and_newer_databases_are_refused(tmp_path):
@@ -96,6 +115,7 @@ def test_pictures_are_found_by_their_hash_and_damage_shows(tmp_path):
     [
         ("UPDATE verdicts SET verdict = 'ok' WHERE verdict = 'reject'", "verdicts was changed"),
         ("UPDATE views SET score = score + 1e-9 WHERE place = 1", "verdicts was changed"),
+        ("UPDATE views SET retries = 7 WHERE place = 1", "verdicts was changed"),
         ("UPDATE endings SET cycle_s = 1", "endings was changed"),
         ("UPDATE entries SET at = '2000-01-01T00:00:00.000000+00:00' WHERE number = 3", "was changed after"),
         ("DELETE FROM endings WHERE entry = (SELECT max(entry) FROM endings)", "its row in endings is missing"),

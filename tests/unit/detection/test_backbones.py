@@ -54,6 +54,22 @@ def test_resnet18_from_a_file_gives_torchvisions_features(
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
+def test_weights_in_half_precision_are_computed_with_in_single(
+    tmp_path: Path, seeded_resnet18: torchvision.models.ResNet
+) -> None:
+    halved = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in seeded_resnet18.state_dict().items()
+    }
+    widened = {name: value.float() if value.is_floating_point() else value for name, value in halved.items()}
+    features = []
+    for name, state in (("halved", halved), ("widened", widened)):
+        save_file(state, tmp_path / f"{name}.safetensors")
+        network = pretrained("resnet18", weights=tmp_path / f"{name}.safetensors", arithmetic="folded")
+        features.append(network.features(PICTURE, channels=np.arange(448)))
+    np.testing.assert_array_equal(*features)
+
+
 @pytest.mark.parametrize(("arithmetic", "tolerance"), [("folded", 1e-5), ("bfloat16", 0.1)], ids=["folded", "bfloat16"])
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
 def test_faster_arithmetic_gives_nearly_the_same_features(

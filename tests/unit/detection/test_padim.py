@@ -148,6 +148,7 @@ def test_a_model_computes_on_every_machine_as_where_it_was_trained(
     again = PaDiM.load(tmp_path / "model")
     assert again.backbone.arithmetic == "bfloat16" and small(precision="bfloat16").config.network == "folded"
     np.testing.assert_array_equal(again.score(ring(seed=9)), model.score(ring(seed=9)))
+    assert small(precision="float32").config.network == "folded"
 
 
 def test_the_seed_picks_the_channels() -> None:

@@ -87,3 +87,15 @@ def test_only_skins_of_the_moments_grasp_are_there(wall, sheet_mm, body):
     there = wall(K, depth_m=0.5)
     part = body(sheet_mm(50, 50), skins=[Skin(sheet_mm(1, 1), 0.0, grasps=(1,))])
     assert lay(there, part)[1].share.max() == 0
+
+
+def test_on_a_clear_part_a_skin_hides_and_scatters_by_how_much_matter_it_is(wall, sheet_mm, body):
+    there = wall(K, depth_m=0.5)
+    light = np.full((1, 40, 60), 0.1, np.float32)
+    part = body(sheet_mm(50, 50), skins=[Skin(sheet_mm(2, 2), 0.25, 0.8)])
+    around = np.array([0.3], np.float32)
+    lay_skins(light, there.geometry, there.snapshot(part), there.camera.pose, K, bare=BARE, around=around)
+    hides = 0.8 * 0.75
+    # The bare material has 0.2 at 1 m, so 0.8 at 0.5 m, and 0.3 from all around.
+    assert light[0, 20, 30] == pytest.approx((1 - hides) * 0.1 + hides * 0.25 * (0.8 + 0.3), rel=1e-3)
+    assert light[0, 2, 2] == np.float32(0.1)

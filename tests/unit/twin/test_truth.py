@@ -11,14 +11,14 @@ from twin.truth import visible_views, write_view
 
 def test_views_are_counted_in_which_a_defect_is_visible(tmp_path):
     mask = np.zeros((6, 8), bool)
-    write_view(tmp_path, "a", 0, mask, 0.0)
+    write_view(tmp_path, "a", 0, mask, 0.0, kinds=("dot", "crack"))
     mask[2, 3:5] = True
     for frame in (1, 2):
-        write_view(tmp_path, "a", frame, mask, 0.123456)
-    write_view(tmp_path, "b", 1000, ~mask & mask, 0.0)
+        write_view(tmp_path, "a", frame, mask, 0.123456, kinds=("dot", "crack"))
+    write_view(tmp_path, "b", 1000, ~mask & mask, 0.0, kinds=())
     assert visible_views(tmp_path) == {"a": 2, "b": 0}
     rows = list(csv.DictReader((tmp_path / "views.csv").open()))
-    assert rows[1] == {"part_id": "a", "frame": "1", "pixels": "2", "mm2": "0.1235"}
+    assert rows[1] == {"part_id": "a", "frame": "1", "pixels": "2", "mm2": "0.1235", "kinds": "dot crack"}
     np.testing.assert_array_equal(read_picture(tmp_path / "masks/a/000001.png")[..., 0] > 0, mask)
 
 
@@ -36,6 +36,8 @@ def test_a_part_tells_of_every_view_how_much_of_its_defect_is_seen(order_of, tmp
     good, dotted = sorted(parts)
     assert "dot" in parts[dotted]["defects"] and visible_views(tmp_path)[good] == 0
     assert 2 <= visible_views(tmp_path)[dotted] <= 16
+    assert {row["kinds"] for row in rows if row["part_id"] == good} == {""}
+    assert {row["kinds"] for row in rows if row["part_id"] == dotted} == {"dot"}
     (defect,) = json.loads(parts[dotted]["defects"])
     size = defect["size_mm"]
     areas = [float(row["mm2"]) for row in rows if row["part_id"] == dotted]

@@ -1,0 +1,125 @@
+"""The photo-real renderer: how long a picture takes, and whether few samples and the denoiser keep small defects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from cell.config import load_cell, load_part
+from cell.interfaces import ConfigError, Intrinsics
+from cell.motion.panda import forward
+from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
+from twin.camera import TwinCameraConfig, picture
+from twin.conditions import Conditions
+from twin.parts import marks
+from twin.parts.ring import Ring, RingConfig
+from twin.rendering.geometry import PART
+from twin.rendering.photoreal import SAMPLES
+from twin.rendering.pinhole import Pinhole
+from twin.rendering.shading import Lamp
+from twin.rendering.skins import lay_skins
+from twin.world import PartBody, Snapshot
+
+FILE, RING = load_cell("twin").content, load_part("ring")
+CONFIG = TwinCameraConfig.model_validate(FILE.camera.options | {"renderer": "photoreal"})
+CAMERA = CONFIG.pinhole(FILE.scene.camera)
+SHAPE = Ring(RingConfig()).make()
+GRASP, STOPS = RING.content.grasps[0], planned_round(FILE, RING.content, RING.path.parent).views[0]
+_HALF = 48
+_MANY = 512
+_PLACES, _SEEDS = 4, 3
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    try:
+        with CONFIG.scene(FILE.scene, 0.13) as scene:
+            yield scene
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def held(view: str, *, skins=()) -> Snapshot:
+    q = STOPS[view].q
+    part = PartBody("ring", SHAPE.mesh, (), 23.0, tuple(skins), (), (), 1.0, Conditions(), (0, 0))
+    return Snapshot(q, np.full(2, GRASP.width_mm / 2000), part, forward(q) @ grasp_pose(GRASP).inverse(), 0)
+
+
+def test_a_clear_part_is_drawn(benchmark, renderer) -> None:
+    snapshot = held("GP1-V2")
+    benchmark.pedantic(
+        lambda: picture(CONFIG, renderer, FILE.scene, snapshot, CAMERA, np.random.default_rng(0)),
+        rounds=3,
+        warmup_rounds=1,
+    )
+
+
+def _light(renderer, snapshot: Snapshot, camera: Pinhole, *, samples: int, denoised: bool, seed: int):
+    """Light (C, H, W) as the lens's blur leaves it."""
+    materials = CONFIG.materials(FILE.scene, gloss=1.0, background=1.0)
+    lamp = Lamp.ring(0.1, lamps=8, white=CONFIG.white, distance_m=0.42, ambient=CONFIG.light_around)
+    drawn = renderer.render(snapshot, camera)
+    renderer.samples = samples
+    light = renderer.trace(snapshot, camera, lamp, materials, drawn if denoised else None, seed=seed)
+    white = materials.albedo[PART] * np.float32(CONFIG.white)
+    bare, around = white * np.float32(0.42**2), white * np.float32(lamp.ambient)
+    lay_skins(light, drawn, snapshot, camera.pose, camera.intrinsics, bare=bare, around=around)
+    return np.stack([cv2.GaussianBlur(np.minimum(plane, 1), (0, 0), 0.4) for plane in light])
+
+
+def _closeups(renderer, kind: str, size: float):
+    """Views of a defect somewhere on the ring, from where it faces the camera: (snapshot, one without, camera)."""
+    straight = CAMERA.undistorted()
+    k, found, seed = straight.intrinsics, 0, 0
+    while found < _PLACES:
+        seed += 1
+        rng = np.random.default_rng(seed)
+        made = marks.dot(SHAPE, size, 0.5, rng) if kind == "dot" else getattr(marks, kind)(SHAPE, size, None, 0.5, rng)
+        if made is None:
+            continue
+        normal = made.skin.mesh.face_normals.mean(axis=0)
+        shots = [held(view, skins=[made.skin]) for view in STOPS]
+        shot = max(shots, key=lambda shot: float(-(shot.part_pose.rotation @ normal) @ CAMERA.pose.rotation[:, 2]))
+        (place,), _ = straight.project(shot.part_pose.apply(made.points.mean(axis=0, keepdims=True) / 1000))
+        x, y = np.round(place)
+        crop = Intrinsics(k.fx, k.fy, k.cx - x + _HALF, k.cy - y + _HALF, 2 * _HALF, 2 * _HALF)
+        camera = Pinhole(straight.pose, crop)
+        if _seen(renderer, shot, camera).max() < 0.1:
+            continue
+        found += 1
+        yield shot, replace(shot, part=replace(shot.part, skins=())), camera
+
+
+def _seen(renderer, shot: Snapshot, camera: Pinhole):
+    nothing = np.zeros((1, 2 * _HALF, 2 * _HALF), np.float32)
+    bare = np.zeros(1, np.float32)
+    return lay_skins(nothing, renderer.render(shot, camera), shot, camera.pose, camera.intrinsics, bare=bare).share
+
+
+@pytest.mark.parametrize("kind, size", [("dot", 0.2), ("dot", 0.5), ("dot", 1.0), ("scratch", 1.0), ("crack", 1.0)])
+def test_denoising_keeps_the_contrast_of_small_defects(renderer, kind: str, size: float) -> None:
+    """Against 512 samples, not denoised: the share of a defect's contrast that is left, over several places.
+
+    The change that the defect makes is projected on the change it makes in the reference (a matched filter). Two
+    references of their own seeds are held against each other, so that what noise they have does not count.
+    """
+    kept, whole = 0.0, 0.0
+    for shot, bare, camera in _closeups(renderer, kind, size):
+        there = cv2.dilate((_seen(renderer, shot, camera) > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+        def change(seed: int, *, samples: int, denoised: bool, pair=(shot, bare), camera=camera, there=there):
+            with_it, without = (
+                _light(renderer, each, camera, samples=samples, denoised=denoised, seed=seed) for each in pair
+            )
+            return (with_it - without)[:, there]
+
+        references = [change(seed, samples=_MANY, denoised=False) for seed in (1, 2)]
+        whole += float((references[0] * references[1]).sum())
+        for seed in range(3, 3 + _SEEDS):
+            kept += float((change(seed, samples=SAMPLES, denoised=True) * sum(references)).sum()) / 2 / _SEEDS
+    print(f"{kind} of {size} mm: {kept / whole:.3f} of the contrast is left")
+    assert kept / whole == pytest.approx(1.0, abs=0.1)

@@ -1,0 +1,165 @@
+"""The parts that a study is about: made by the twin, or read from a dataset with a truth table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from cell.collecting import collect
+from cell.setup import Order
+from detection.datasets import Dataset, Part, read_dataset
+from detection.errors import DatasetError
+from scenarios.workers import run_jobs
+from twin.truth import visible_views
+
+_SHARD = 6  # parts that are made at a time: little is lost when a study is stopped, and opening the cell costs little
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A part with the truth about it.
+
+    Attributes
+    ----------
+    part : Part
+        Its pictures.
+    defects : tuple of mapping
+        Kind and size of each; none for a good part.
+    visible_views : int or None
+        In how many views a defect is visible; None where nobody knows.
+    """
+
+    part: Part
+    defects: tuple[dict[str, Any], ...]
+    visible_views: int | None
+
+    @property
+    def good(self) -> bool:
+        """Whether the part is good."""
+        return self.part.label == "good"
+
+    def beyond_vote(self, k: int) -> bool:
+        """Whether fewer than k views show its defect, so that the vote of k cannot be expected to find it."""
+        return not self.good and self.visible_views is not None and self.visible_views < k
+
+    @property
+    def said(self) -> str:
+        """What is wrong with it, in words."""
+        return ", ".join(f"{each['kind']} {each['size_mm']:g} mm" for each in self.defects) or str(self.part.label)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Parts, all with the same views.
+
+    Attributes
+    ----------
+    parts : tuple of Studied
+    dataset : Dataset
+        Any of the folders they are from: what they have in common.
+    """
+
+    parts: tuple[Studied, ...]
+    dataset: Dataset
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views, in order."""
+        return self.dataset.views
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some parts of an order, as a dataset of their own.
+
+    Attributes
+    ----------
+    order : Order
+        With these parts' numbers.
+    out : Path
+        The dataset's folder.
+    """
+
+    order: Order
+    out: Path
+
+    def run(self) -> None:
+        """Collect the parts; what a worker that died left behind is thrown away."""
+        half = self.out.with_name(self.out.name + ".part")
+        shutil.rmtree(half, ignore_errors=True)
+        collect(self.order, half, progress=lambda _: None)
+        half.replace(self.out)
+
+
+def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
+    """Have the twin make the parts of an order, and take their pictures.
+
+    Parameters
+    ----------
+    client : Client
+        Of a cluster.
+    order : Order
+        Every number is made from the order's seed and itself alone, wherever and in whatever company.
+    folder : Path
+        Where the pictures go; those that are there from an earlier start are kept.
+
+    Returns
+    -------
+    Material
+        In the order of the numbers. Parts that could not be inspected whole are missing.
+    """
+    single = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
+    groups = [order.numbers[i : i + _SHARD] for i in range(0, len(order.numbers), _SHARD)]
+    shards = [Shard(replace(single, numbers=group), folder / f"{group[0]:05}-{group[-1]:05}") for group in groups]
+    run_jobs(client, shards, doing="parts pass the cell")
+    return _joined([read_dataset(shard.out) for shard in shards])
+
+
+def read_material(folder: Path) -> Material:
+    """Read a dataset whose parts are labelled, by its truth table or as they were declared.
+
+    Raises
+    ------
+    DatasetError
+        When it is no dataset, or has a part without a label.
+    """
+    dataset = read_dataset(folder)
+    unknown = [part.part_id for part in dataset.parts if part.label is None]
+    if unknown:
+        raise DatasetError(
+            f"{folder}: nobody says whether part {unknown[0]} is good; add its label to truth/parts.csv "
+            "(part_id,label,defects)"
+        )
+    return _joined([dataset])
+
+
+def _joined(datasets: Sequence[Dataset]) -> Material:
+    return Material(tuple(part for dataset in datasets for part in _with_truth(dataset)), datasets[0])
+
+
+def _with_truth(dataset: Dataset) -> list[Studied]:
+    truth = dataset.folder / "truth"
+    said: dict[str, tuple[dict[str, Any], ...]] = {}
+    if (truth / "parts.csv").is_file():
+        with (truth / "parts.csv").open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                said[row["part_id"]] = _defects(row.get("defects") or "[]", truth / "parts.csv")
+    seen = visible_views(truth) if (truth / "views.csv").is_file() else {}
+    return [Studied(part, said.get(part.part_id, ()), seen.get(part.part_id)) for part in dataset.parts]
+
+
+def _defects(text: str, path: Path) -> tuple[dict[str, Any], ...]:
+    try:
+        defects = json.loads(text)
+        return tuple({"kind": str(each["kind"]), "size_mm": float(each["size_mm"])} for each in defects)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(
+            f'{path}: {text[:60]!r} is no list of defects; write [{{"kind": …, "size_mm": …}}]'
+        ) from error

@@ -1,0 +1,170 @@
+"""The clear part. What needs Mitsuba runs where it is installed."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import trimesh
+
+from cell.config import load_cell, load_part
+from cell.interfaces import ConfigError, Intrinsics, Pose
+from cell.motion.stored import planned_round
+from twin.camera import TwinCameraConfig, picture
+from twin.parts.skin import Skin
+from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Geometry
+from twin.rendering.photoreal import N_POLYCARBONATE, PhotorealScene
+from twin.rendering.pinhole import Pinhole
+from twin.rendering.shading import Lamp, Materials
+from twin.rendering.tiny import TinyScene
+from twin.world import Snapshot
+
+FILE, RING = load_cell("twin").content, load_part("ring")
+HOME = np.array(FILE.motion.home_rad)
+N_KINDS = BOXES + len(FILE.scene.boxes)
+# Far from the arm, looking away from it; the arm is behind the camera.
+EYE = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([3.0, 0.0, 1.5]))
+CAMERA = Pinhole(EYE, Intrinsics(700.0, 700.0, 32.0, 24.0, 64, 48))
+# Without a ring light what is seen is the room and the panel alone.
+ROOM, PANEL = 0.5, 0.1
+AROUND = Lamp(np.array([[0.05, 0.0]], np.float32), 1.0, 0.42, ROOM)
+
+
+@pytest.fixture(scope="module")
+def clear():
+    """A function that traces a part before the camera and returns its light (H, W)."""
+    if any(importlib.util.find_spec(name) is None for name in ("mitsuba", "pyoidn")):
+        pytest.skip("Mitsuba is not here: pip install mitsuba pyoidn")
+    try:
+        with PhotorealScene(TinyScene(FILE.scene, pan_m=0.13), FILE.scene, pan_m=0.13, samples=64) as scene:
+
+            def trace(part, pose=None, *, camera=CAMERA, lamp=AROUND, albedo=None, geometry=None, seed=1):
+                snapshot = Snapshot(HOME, np.full(2, 0.02), part, pose, 0)
+                table = np.zeros((N_KINDS, 1), np.float32)
+                table[NOTHING] = PANEL
+                for kind, value in (albedo or {}).items():
+                    table[kind] = value
+                zeros = np.zeros(N_KINDS, np.float32)
+                materials = Materials(table, zeros, zeros + 1, zeros + 1)
+                return scene.trace(snapshot, camera, lamp, materials, geometry, seed=seed)[0]
+
+            trace.scene = scene
+            yield trace
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def plate(turn_deg: float) -> Pose:
+    """A pose 0.42 m before the camera, turned about the vertical."""
+    angle = np.radians(turn_deg)
+    turned = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    return EYE @ Pose(turned, np.array([0, 0, 0.42]))
+
+
+@pytest.mark.parametrize("turn_deg", [0, 30, 60])
+def test_a_plate_lets_through_and_mirrors_what_fresnel_says(clear, body, turn_deg):
+    """In closed form: both faces mirror R, so all the ways to and fro together mirror 2 R / (1 + R)."""
+    seen = clear(body(trimesh.creation.box((80, 60, 2.0))), plate(turn_deg))[18:30, 24:40]
+    cosine = np.cos(np.radians(turn_deg))
+    inside = np.sqrt(1 - (np.sin(np.radians(turn_deg)) / N_POLYCARBONATE) ** 2)
+    across = (cosine - N_POLYCARBONATE * inside) / (cosine + N_POLYCARBONATE * inside)
+    along = (N_POLYCARBONATE * cosine - inside) / (N_POLYCARBONATE * cosine + inside)
+    reflectance = (across**2 + along**2) / 2
+    mirrored = 2 * reflectance / (1 + reflectance)
+    assert seen.mean() == pytest.approx(mirrored * ROOM + (1 - mirrored) * PANEL, rel=0.03)
+
+
+def test_without_a_part_the_panel_is_dark_and_fills_the_picture(clear):
+    np.testing.assert_allclose(clear(None), PANEL, rtol=1e-4)
+
+
+def test_a_skin_behind_the_glass_hides_what_its_opacity_says_and_shines_itself(clear, body):
+    """On the far side of a plate; the one before it is laid on later, where no denoiser can swallow it."""
+    far = trimesh.Trimesh([[-5, -5, 1.02], [5, -5, 1.02], [5, 5, 1.02], [-5, 5, 1.02]], [[0, 1, 2], [0, 2, 3]])
+    glass, pose = trimesh.creation.box((80, 60, 2.0)), plate(0)
+    r = ((N_POLYCARBONATE - 1) / (N_POLYCARBONATE + 1)) ** 2
+    mirrored = 2 * r / (1 + r)
+    soot = clear(body(glass, skins=[Skin(far, 0.0, 0.6)]), pose, lamp=replace(AROUND, ambient=0.0))
+    dark, ring = {NOTHING: 0.0, PART: 0.8}, replace(AROUND, ambient=0.0)
+    fluff = clear(body(glass, skins=[Skin(far, 0.5)]), pose, lamp=ring, albedo=dark)
+    assert soot[22:26, 30:34].mean() == pytest.approx(0.4 * (1 - mirrored) * PANEL, rel=0.03)
+    # It hides a half, and of the light on that scatters half of the part's 0.8, from where the ring's light is white.
+    assert fluff[22:26, 30:34].mean() == pytest.approx((1 - mirrored) * 0.5 * 0.4, rel=0.05)
+
+
+def test_things_lie_where_the_truth_says(clear):
+    """The light of the arm and the fingers against the renderer that the truth comes from."""
+    config = TwinCameraConfig(width=320, height=240)
+    k = config.pinhole(FILE.scene.camera).intrinsics
+    off_centre = Intrinsics(k.fx, k.fy, k.cx + 60, k.cy - 40, k.width, k.height)
+    camera = Pinhole(config.pinhole(FILE.scene.camera).pose, off_centre)
+    joints = planned_round(FILE, RING.content, RING.path.parent).views[0]["GP1-V2"].q
+    snapshot = Snapshot(joints, np.full(2, 0.02), None, None, 0)
+    drawn = clear.scene.render(snapshot, camera).surface
+    white = np.zeros((N_KINDS, 1), np.float32)
+    white[[FINGER, ARM]] = 1
+    zeros = np.zeros(N_KINDS, np.float32)
+    light = clear.scene.trace(
+        snapshot,
+        camera,
+        Lamp(AROUND.positions_m, 1.0, 0.42, 0.2),
+        Materials(white, zeros, zeros + 1, zeros + 1),
+        None,
+        seed=1,
+    )[0]
+    arm, shines = np.isin(drawn, (ARM, FINGER)), light > 0.1
+    assert 10_000 < arm.sum() < 60_000
+    assert (arm & shines).sum() / (arm | shines).sum() > 0.98
+    assert PAN not in drawn[shines]
+
+
+def test_the_same_seed_gives_the_same_bytes_after_denoising_too(clear, body):
+    part, pose = body(trimesh.creation.icosphere(3, 8.0)), plate(0)
+    drawn = Geometry(np.full((48, 64), 0.42, np.float32), np.full((48, 64), PART, np.uint8))
+    one, again = (clear(part, pose, geometry=drawn, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, clear(part, pose, geometry=drawn, seed=6))
+
+
+def test_a_grey_and_a_colour_picture_have_their_shapes(clear, body):
+    for pixel_format, shape in (("Mono8", (48, 64)), ("RGB8", (48, 64, 3))):
+        config = TwinCameraConfig(renderer="photoreal", pixel_format=pixel_format)
+        snapshot = Snapshot(HOME, np.full(2, 0.02), body(trimesh.creation.icosphere(2, 9.0)), plate(0), 0)
+        image, _ = picture(config, clear.scene, FILE.scene, snapshot, CAMERA, np.random.default_rng(0))
+        assert image.shape == shape and image.dtype == np.uint8
+
+
+def _enter() -> None:
+    with PhotorealScene(TinyScene(FILE.scene, pan_m=0.13), FILE.scene, pan_m=0.13):
+        pass
+
+
+def test_without_mitsuba_it_names_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install mitsuba pyoidn"):
+        _enter()
+
+
+@pytest.mark.parametrize("version", [None, (15, 0, 6)])
+def test_without_a_new_llvm_it_names_the_line_that_installs_it(monkeypatch, version):
+    mitsuba, drjit = ModuleType("mitsuba"), ModuleType("drjit")
+
+    def set_variant(name):
+        if version is None:
+            raise ImportError("the LLVM backend is inactive")
+
+    mitsuba.set_variant = set_variant
+    drjit.detail = SimpleNamespace(llvm_version=lambda: version)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "mitsuba", mitsuba)
+    monkeypatch.setitem(sys.modules, "drjit", drjit)
+    with pytest.raises(ConfigError, match="apt-get install libllvm19"):
+        _enter()
+
+
+def test_a_clear_part_has_light_from_all_around_unless_told_otherwise():
+    assert TwinCameraConfig(renderer="photoreal").light_around == 1.0
+    assert TwinCameraConfig(renderer="tiny").light_around == 0.06
+    assert TwinCameraConfig(renderer="photoreal", ambient=0.3).light_around == 0.3
