@@ -152,7 +152,9 @@ def _charted(session: Session, run: RunRecord) -> Select[int, int, float | None]
         select(InspectionRecord.entry, VerdictRecord.entry, VerdictRecord.mass_g)
         .join(VerdictRecord, VerdictRecord.inspection == InspectionRecord.entry)
         .join(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
-        .where(EndingRecord.verdict == "ok", InspectionRecord.audits.is_(None))
+        # Not by the index of verdicts, nearly all of which are ok, nor of runs, nearly all of which are one: what is
+        # newest is found by walking from the end.
+        .where(func.coalesce(EndingRecord.verdict, "") == "ok", InspectionRecord.audits.is_(None))
     )
     same_cell = select(RunRecord.entry).where(RunRecord.cell == run.cell)
     other = same_cell.where(or_(RunRecord.model_hash != run.model_hash, RunRecord.made_for_hash != run.made_for_hash))
@@ -162,8 +164,9 @@ def _charted(session: Session, run: RunRecord) -> Select[int, int, float | None]
         .order_by(InspectionRecord.entry.desc())
         .limit(1)
     )
-    mine = newest.where(InspectionRecord.run.in_(same_cell))
-    before = mine.where(or_(InspectionRecord.lot != lot, InspectionRecord.run.in_(other)))
+    run_of = func.coalesce(InspectionRecord.run, 0)
+    mine = newest.where(run_of.in_(same_cell))
+    before = mine.where(or_(func.coalesce(InspectionRecord.lot, "") != lot, run_of.in_(other)))
     row = session.execute(before.order_by(InspectionRecord.entry.desc()).limit(1)).first()
     changed = session.scalar(select(func.max(DecisionRecord.entry)).where(DecisionRecord.subject.in_(SECTION_STARTS)))
     return mine.where(InspectionRecord.entry > max(row[0] if row else 0, changed or 0))

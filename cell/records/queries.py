@@ -14,6 +14,7 @@ from cell.records.chain import append
 from cell.records.database import Database
 from cell.records.drift import SECTION_STARTS
 from cell.records.schema import (
+    HAND_AND_SCALE_EMPTY,
     AlarmRecord,
     DecisionRecord,
     EndingRecord,
@@ -244,8 +245,7 @@ def decide_about(database: Database, inspection: int, verdict: str, *, who: str,
 def clear(database: Database, inspection: int, *, who: str, why: str) -> int:
     """Record that a person saw hand and scale empty after an inspection that did not end in a bin."""
     with database.writing() as session:
-        decided = "hand and scale are empty"
-        row = DecisionRecord(inspection=inspection, subject="cleared", decided=decided, who=who, why=why)
+        row = DecisionRecord(inspection=inspection, subject="cleared", decided=HAND_AND_SCALE_EMPTY, who=who, why=why)
         return append(session, row)
 
 
