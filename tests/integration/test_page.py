@@ -237,6 +237,7 @@ def test_german_on_a_tablet_with_all_pages(tmp_path, visit):
             assert wide <= 0, f"{link} is {wide} pixels too wide for a tablet"
 
 
+@pytest.mark.slow
 def test_twenty_browsers_read_at_once(tmp_path, visit):
     records, port = make_records(tmp_path), free_port()
     record_parts(records, 6)
