@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -228,6 +229,36 @@ def test_running_into_the_table_is_a_reflex_until_acknowledged(order_of):
         cell.arm.recover(acknowledged_by="the test")
         cell.arm.follow(point_to_point(cell.arm.state().positions_rad, here, goal="home"))
         assert cell.arm.state().fault is None
+
+
+def test_a_stop_from_another_thread_ends_a_motion_until_acknowledged(order_of, monkeypatch):
+    with open_cell(order_of()) as cell:
+        here = cell.arm.state().positions_rad
+        there = here + np.array([0.8, 0, 0, 0, 0, 0, 0])
+        world, steps = cell.arm._world, []
+        step = world.step
+
+        def stop_under_way(**options):
+            steps.append(1)
+            if len(steps) == 60:
+                other = threading.Thread(target=cell.arm.stop)
+                other.start()
+                other.join()
+            step(**options)
+
+        monkeypatch.setattr(world, "step", stop_under_way)
+        with pytest.raises(ReflexStop, match="it was stopped"):
+            cell.arm.follow(point_to_point(here, there, goal="aside"))
+        assert len(steps) == 60
+        cell.clock.sleep(0.5)
+        stands = cell.arm.state()
+        assert 0.01 < stands.positions_rad[0] - here[0] < 0.7 and np.abs(stands.velocities_rad_s).max() < 0.01
+        back = point_to_point(stands.positions_rad, here, goal="back")
+        with pytest.raises(ReflexStop, match="it was stopped"):
+            cell.arm.follow(back)
+        cell.arm.recover(acknowledged_by="me")
+        cell.arm.follow(back)
+        np.testing.assert_allclose(cell.arm.state().positions_rad, here, atol=0.01)
 
 
 def test_missed_part_is_a_lost_grasp(order_of):
