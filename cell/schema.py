@@ -131,13 +131,14 @@ class Block(FileModel):
 class HandShape(FileModel):
     """What is masked of the Franka hand, in the frame of the tool centre point (z: approach, y: opening)."""
 
-    finger: tuple[Block, ...] = Field(
+    finger: tuple[Block, ...] | None = Field(
+        None,
         min_length=1,
         description="blocks that cover the finger on the side of y, as it stands when the hand is closed; the other "
-        "finger is the same, turned by 180° about z",
+        "finger is the same, turned by 180° about z; without them, the fingers that come with the hand",
     )
     palm: bool = Field(False, description="mask the palm too, which a hand in a dark sleeve does not need")
-    margin_mm: float = Field(ge=0, le=50, description="added to every side of every block")
+    margin_mm: float = Field(ge=0, le=50, description="added to every side of every piece")
 
 
 class Retention(FileModel):
