@@ -175,6 +175,23 @@ def check(
         run_check(cell, part, out)
 
 
+@app.command()
+def calibrate(
+    cell: Cell,
+    board: Annotated[str, typer.Option(help="The calibration board: a part file with a pattern.")] = "board",
+    part: Annotated[str, typer.Option(help="Errors are told in pixels of this part's crop.")] = "ring",
+    out: Annotated[
+        Path | None, typer.Option(help="The cell file to write; without it the cell's own, of which a copy is kept.")
+    ] = None,
+    seed: Seed = 0,
+    cleared_by: ClearedBy = None,
+) -> None:
+    """Find camera, its mounting and the arm's geometry from a ChArUco board that the arm shows to the camera."""
+    from cell.commands.calibrate import run_calibrate
+
+    run_calibrate(cell, board, part, out, seed, cleared_by)
+
+
 def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
     from cell.commands.console import answering
