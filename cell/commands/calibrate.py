@@ -7,17 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cell.calibration.cell_file import with_values
 from cell.calibration.session import calibrate
-from cell.commands.console import clearing, progress, require_writable, write_text
+from cell.commands.console import clearing, progress, require_writable, write_keeping, write_text
 from cell.commands.console import out as screen
-from cell.config import check, is_asset, load_cell, load_part, load_production, read_yaml
+from cell.config import check, is_asset, load_cell, load_part, load_production
 from cell.interfaces import ConfigError
 from cell.schema import CellFile
 from cell.setup import Order
+from cell.written import with_values
 
 
 def run_calibrate(cell: str, board: str, part: str, out: Path | None, seed: int, cleared_by: str | None) -> None:
@@ -33,12 +34,8 @@ def run_calibrate(cell: str, board: str, part: str, out: Path | None, seed: int,
     before = order.cell.path.read_text(encoding="utf-8")
     after = with_values(before, result.values())
     now = datetime.now(UTC)
-    if target.exists():
-        kept = target.with_name(f"{target.name}.{now:%Y%m%dT%H%M%SZ}")
-        write_text(kept, target.read_text(encoding="utf-8"))
-        screen.print(f"the file as it was: {kept}")
-    write_text(target, after)
-    check(read_yaml(target), CellFile, str(target))
+    check(yaml.safe_load(after), CellFile, f"{target} as calibrated")
+    write_keeping(target, after)
     report = {
         "cell": str(order.cell.path),
         "written": str(target),

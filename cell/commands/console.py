@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -110,6 +111,15 @@ def require_writable(path: Path, *, holds: str | None = None) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_keeping(path: Path, text: str) -> None:
+    """Write a file that a person keeps; what was there before stays beside it."""
+    if path.exists():
+        kept = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        write_text(kept, path.read_text(encoding="utf-8"))
+        out.print(f"the file as it was: {kept}")
+    write_text(path, text)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cell.calibration.board import CharucoPattern, Corners, find_corners
-from cell.calibration.cell_file import with_values
 from cell.calibration.session import pattern_of
 from cell.calibration.solve import Shot, solve
 from cell.config import load_part
@@ -19,6 +18,7 @@ from cell.motion.panda import Q_MAX, Q_MIN, forward, forward_all
 from cell.motion.round import camera_pose, grasp_pose, view_pose
 from cell.motion.trajectory import point_to_point, violation
 from cell.schema import ArmGeometry, CameraMount
+from cell.written import with_values
 from twin.arm_error import ArmError
 
 BOARD = load_part("board").content

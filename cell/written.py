@@ -1,4 +1,4 @@
-"""Values written into a cell file as a person keeps it: comments, order and everything else stay."""
+"""Values written into a YAML file as a person keeps it: comments, order and everything else stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from cell.interfaces import ConfigError
 
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]
 
 
 def with_values(text: str, values: Mapping[Path, Any]) -> str:
@@ -18,8 +18,8 @@ def with_values(text: str, values: Mapping[Path, Any]) -> str:
     Parameters
     ----------
     text : str
-    values : mapping of tuple of str to value
-        Values by the keys that lead to them.
+    values : mapping of tuple of str or int to value
+        Values by the keys that lead to them, or the places of a list.
 
     Raises
     ------
@@ -31,14 +31,17 @@ def with_values(text: str, values: Mapping[Path, Any]) -> str:
         _place(wanted, path, value)
         text = _with_value(text, path, value)
     if yaml.safe_load(text) != wanted:
-        raise ConfigError(f"{', '.join('.'.join(path) for path in values)} cannot be written where the file says them")
+        raise ConfigError(
+            f"{', '.join('.'.join(map(str, path)) for path in values)} cannot be written where the file says them"
+        )
     return text
 
 
 def _place(content: Any, path: Path, value: Any) -> None:
     for key in path[:-1]:
         # A copy: what an anchor shares must not change in both places.
-        content[key] = dict(content.get(key, {}))
+        inside = content[key] if isinstance(key, int) else content.get(key, {})
+        content[key] = list(inside) if isinstance(inside, list) else dict(inside)
         content = content[key]
     content[path[-1]] = value
 
@@ -46,6 +49,9 @@ def _place(content: Any, path: Path, value: Any) -> None:
 def _with_value(text: str, path: Path, value: Any) -> str:
     node: Any = yaml.compose(text)
     for depth, key in enumerate(path):
+        if isinstance(key, int):
+            node = node.value[key]
+            continue
         found = next((child for name, child in node.value if name.value == key), None)
         if found is None:
             for rest in reversed(path[depth + 1 :]):
@@ -59,7 +65,7 @@ def _with_value(text: str, path: Path, value: Any) -> str:
     return text[: node.start_mark.index] + _flow(value) + text[node.end_mark.index :]
 
 
-def _inserted(text: str, node: yaml.MappingNode, key: str, value: Any, *, root: bool) -> str:
+def _inserted(text: str, node: yaml.MappingNode, key: str | int, value: Any, *, root: bool) -> str:
     if root:
         lines = [f"  {name}: {_flow(each)}" for name, each in value.items()] if isinstance(value, dict) else []
         block = "\n".join([f"{key}:", *lines]) if lines else f"{key}: {_flow(value)}"
