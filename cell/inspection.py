@@ -30,7 +30,7 @@ from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
 from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
@@ -65,7 +65,13 @@ class Scoring(Protocol):
 
 
 def inspect(
-    order: Order, model: Path, records: str, *, clear: Clear = refuse_uncleared, lay_in: LayIn | None = None
+    order: Order,
+    model: Path,
+    records: str,
+    *,
+    clear: Clear = refuse_uncleared,
+    confirm: Confirm = refuse_unconfirmed,
+    lay_in: LayIn | None = None,
 ) -> Iterator[InspectedPart]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
@@ -80,6 +86,8 @@ def inspect(
     clear : callable
         Asked before anything moves, where an interrupted line left parts, which become ``recheck``; and where hand
         or scale are not empty. Copies of the cell ask in their own processes.
+    confirm : callable
+        See `cell.cycle.Cycle.prepare`.
     lay_in : callable, optional
         For a challenge: told each part's number before it is presented. Without it the line must be released, where
         the cell file asks for that.
@@ -93,7 +101,9 @@ def inspect(
         ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
-    work = partial(_inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in)
+    work = partial(
+        _inspect_parts, model=model, records=records, threads=threads, clear=clear, confirm=confirm, lay_in=lay_in
+    )
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
     with Database(Address.parse(records), create=True) as database:
@@ -111,7 +121,7 @@ def inspect(
 
 
 def _inspect_parts(
-    order: Order, model: Path, records: str, threads: int, clear: Clear, lay_in: LayIn | None
+    order: Order, model: Path, records: str, threads: int, clear: Clear, confirm: Confirm, lay_in: LayIn | None
 ) -> Iterator[InspectedPart]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as cell:
@@ -133,7 +143,7 @@ def _inspect_parts(
                 book.cleared(found, who)
                 return who
 
-            cycle.prepare(clear=note)
+            cycle.prepare(clear=note, confirm=confirm)
             for number in order.numbers:
                 if lay_in is not None:
                     lay_in(number)

@@ -18,7 +18,7 @@ from cell.motion.geometry import differences
 from cell.motion.round import camera_pose, grasp_pose
 from cell.schema import CameraMount, CellFile, PartFile
 from cell.setup import Order, open_cell
-from cell.start import Clear
+from cell.start import Clear, Confirm
 
 _DIGITS = 7
 _SIDE_PX = 1024
@@ -69,7 +69,9 @@ def pattern_of(part: PartFile) -> CharucoPattern:
     return check(said, CharucoPattern, f"part {part.name}: shape.pattern")
 
 
-def calibrate(order: Order, part: PartFile, *, clear: Clear, progress: Callable[[int], None]) -> Calibration:
+def calibrate(
+    order: Order, part: PartFile, *, clear: Clear, confirm: Confirm, progress: Callable[[int], None]
+) -> Calibration:
     """Show the board from all its views and find camera, mounting and arm.
 
     Parameters
@@ -78,7 +80,7 @@ def calibrate(order: Order, part: PartFile, *, clear: Clear, progress: Callable[
         Its part is the board. The arm is taken as nominal, whatever the cell file says of its geometry.
     part : PartFile
         For whose crop the errors are given.
-    clear : callable
+    clear, confirm : callable
         See `cell.cycle.Cycle.prepare`.
     progress : callable
         Called with the number of pictures taken.
@@ -106,7 +108,7 @@ def calibrate(order: Order, part: PartFile, *, clear: Clear, progress: Callable[
 
         intrinsics = cell.camera.intrinsics
         cycle = Cycle(cell)
-        cycle.prepare(clear=clear)
+        cycle.prepare(clear=clear, confirm=confirm)
         passage, _, _ = cycle.run(cell.source.next(), on_frame=look, choose_bin=lambda _: "recheck")
     if passage.faults:
         raise CellError(f"The board was not shown from all views: {'; '.join(passage.faults)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from cell.calibration.session import calibrate
-from cell.commands.console import clearing, progress, require_writable, write_keeping, write_text
+from cell.commands.console import clearing, confirming, progress, require_writable, write_keeping, write_text
 from cell.commands.console import out as screen
 from cell.config import check, is_asset, load_cell, load_part, load_production
 from cell.interfaces import ConfigError
@@ -30,7 +30,7 @@ def run_calibrate(cell: str, board: str, part: str, out: Path | None, seed: int,
     require_writable(target)
     shown = load_part(part).content
     with progress("calibrating", len(order.part.content.view_names)) as bar:
-        result = calibrate(order, shown, clear=clearing(cleared_by), progress=bar)
+        result = calibrate(order, shown, clear=clearing(cleared_by), confirm=confirming, progress=bar)
     before = order.cell.path.read_text(encoding="utf-8")
     after = with_values(before, result.values())
     now = datetime.now(UTC)

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from cell.interfaces import CellError, ConfigError
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, refuse_uncleared, refuse_unconfirmed
 from detection import DetectionError
 
 out = Console(highlight=False, soft_wrap=True, markup=False)
@@ -88,6 +88,15 @@ def _ask_to_clear(found: Sequence[str], *, cleared_by: str | None) -> str:
     if not typer.confirm("Is the scale empty, and may the hand open?"):
         return refuse_uncleared(found)
     return str(typer.prompt("Your name"))
+
+
+def confirming(way: str) -> None:
+    """Have a person agree that a real arm goes a way for the first time; see `cell.start.Confirm`."""
+    if not sys.stdin.isatty():
+        refuse_unconfirmed(way)
+    errors.print(f"The arm goes {way} for the first time, at a tenth of its speed. Keep the stop button in your hand.")
+    if not typer.confirm("Go?"):
+        raise CellError(f"The arm was not allowed to go {way}; it stands where it was")
 
 
 def require_writable(path: Path, *, holds: str | None = None) -> None:
