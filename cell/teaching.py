@@ -39,6 +39,7 @@ def taught(poses: Mapping[str, NDArray[np.float64]], part: PartFile, scene: Scen
     values: dict[tuple[str | int, ...], Any] = {}
     for name, joints_rad in poses.items():
         tool = forward(joints_rad)
+        said: dict[str, Any]
         if name in grasps:
             kind, index, said = "grasps", grasps.index(name), _grasp(place_pose(scene.feeder).inverse() @ tool)
         elif name in views:

@@ -48,7 +48,7 @@ class Calibration:
     nominal_px: NDArray[np.float64]
     after_px: NDArray[np.float64]
 
-    def values(self) -> dict[tuple[str, ...], Any]:
+    def values(self) -> dict[tuple[str | int, ...], Any]:
         """Return what belongs into the cell file, by the keys that lead to it."""
         intrinsics = {name: _rounded(value) for name, value in asdict(self.found.intrinsics).items()}
         mount = {name: [_rounded(v) for v in value] for name, value in self.mount.model_dump().items()}
