@@ -72,12 +72,18 @@ def _turn(angle: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 _TOOL = _turn(np.array(0.0), FLANGE_M) @ _turn(np.array(_HAND_YAW), TCP_M)
 
 
-def _frames(q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _frames(
+    q: NDArray[np.float64], off: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frames of the joints (..., 7, 4, 4) and of the tool centre point (..., 4, 4) from positions (..., 7)."""
     frames = []
     frame = np.eye(4)
-    for joint, (constant, (_, d, _)) in enumerate(zip(_DH_CONSTANT, _DH, strict=True)):
-        frame = frame @ constant @ _turn(q[..., joint], d)
+    for joint, (constant, (a, d, alpha)) in enumerate(zip(_DH_CONSTANT, _DH, strict=True)):
+        if off is None:
+            frame = frame @ constant @ _turn(q[..., joint], d)
+        else:
+            a_off, d_off, alpha_off, theta_off = off[joint]
+            frame = frame @ _dh_constant(a + a_off, alpha + alpha_off) @ _turn(q[..., joint] + theta_off, d + d_off)
         frames.append(frame)
     return np.stack(frames, axis=-3), frame @ _TOOL
 
@@ -94,9 +100,12 @@ def forward(q: NDArray[np.float64]) -> Pose:
     return Pose(tool[:3, :3], tool[:3, 3])
 
 
-def forward_all(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`."""
-    return _frames(q)[1]
+def forward_all(q: NDArray[np.float64], *, off: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`.
+
+    `off` (7, 4) is what an arm's parameters differ from the nominal ones by: a m, d m, alpha rad, theta rad.
+    """
+    return _frames(q, off)[1]
 
 
 def jacobian(q: NDArray[np.float64]) -> NDArray[np.float64]:
