@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ def inspect(
     confirm: Confirm = refuse_unconfirmed,
     lay_in: LayIn | None = None,
     watch: Watch | None = None,
-) -> Iterator[InspectedPart]:
+) -> Generator[InspectedPart, None, None]:
     """Inspect the parts of an order, in order; each is on record before it is let go over its bin.
 
     Parameters

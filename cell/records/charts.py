@@ -88,7 +88,11 @@ def newest_masses(session: Session, *, count: int) -> list[WeighedPart]:
         .order_by(InspectionRecord.entry.desc())
         .limit(count)
     )
-    return [WeighedPart(*row) for row in reversed(session.execute(query).all())]
+    return [
+        WeighedPart(inspection, part_id, mass_g, verdict)
+        for inspection, part_id, mass_g, verdict in reversed(session.execute(query).all())
+        if mass_g is not None
+    ]
 
 
 def traces(session: Session, *, shown: int) -> dict[str, Trace]:
@@ -113,13 +117,14 @@ def traces(session: Session, *, shown: int) -> dict[str, Trace]:
     if run is None:
         return {}
     charted = _charted(session, run)
-    first = [tuple(row) for row in session.execute(charted.order_by(InspectionRecord.entry).limit(BASELINE))]
+    first = session.execute(charted.order_by(InspectionRecord.entry).limit(BASELINE)).all()
     after = charted.where(InspectionRecord.entry > first[-1][0]) if first else charted
     last = session.execute(after.order_by(InspectionRecord.entry.desc()).limit(shown + _FORGOTTEN)).all()
-    rows = [*first, *(tuple(row) for row in reversed(last))]
+    rows = [*first, *reversed(last)]
     scores: dict[int, list[tuple[str, float | None]]] = {}
     wanted = select(ViewRecord.verdict, ViewRecord.view, ViewRecord.score).order_by(ViewRecord.place)
-    for verdict, view, score in session.execute(wanted.where(ViewRecord.verdict.in_([row[1] for row in rows]))):
+    wanted = wanted.where(ViewRecord.verdict.in_([verdict for _, verdict, _ in rows]))
+    for verdict, view, score in session.execute(wanted):
         scores.setdefault(verdict, []).append((view, score))
     values: dict[str, list[tuple[int, float]]] = {}
     for inspection, verdict, mass_g in rows:
@@ -147,7 +152,9 @@ def _charted(session: Session, run: RunRecord) -> Select[int, int, float | None]
         select(InspectionRecord.entry, VerdictRecord.entry, VerdictRecord.mass_g)
         .join(VerdictRecord, VerdictRecord.inspection == InspectionRecord.entry)
         .join(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
-        .where(EndingRecord.verdict == "ok", InspectionRecord.audits.is_(None))
+        # Not by the index of verdicts, nearly all of which are ok, nor of runs, nearly all of which are one: what is
+        # newest is found by walking from the end.
+        .where(func.coalesce(EndingRecord.verdict, "") == "ok", InspectionRecord.audits.is_(None))
     )
     same_cell = select(RunRecord.entry).where(RunRecord.cell == run.cell)
     other = same_cell.where(or_(RunRecord.model_hash != run.model_hash, RunRecord.made_for_hash != run.made_for_hash))
@@ -157,8 +164,9 @@ def _charted(session: Session, run: RunRecord) -> Select[int, int, float | None]
         .order_by(InspectionRecord.entry.desc())
         .limit(1)
     )
-    mine = newest.where(InspectionRecord.run.in_(same_cell))
-    before = mine.where(or_(InspectionRecord.lot != lot, InspectionRecord.run.in_(other)))
+    run_of = func.coalesce(InspectionRecord.run, 0)
+    mine = newest.where(run_of.in_(same_cell))
+    before = mine.where(or_(func.coalesce(InspectionRecord.lot, "") != lot, run_of.in_(other)))
     row = session.execute(before.order_by(InspectionRecord.entry.desc()).limit(1)).first()
     changed = session.scalar(select(func.max(DecisionRecord.entry)).where(DecisionRecord.subject.in_(SECTION_STARTS)))
     return mine.where(InspectionRecord.entry > max(row[0] if row else 0, changed or 0))

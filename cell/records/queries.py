@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from cell.interfaces import CellError
@@ -15,6 +14,7 @@ from cell.records.chain import append
 from cell.records.database import Database
 from cell.records.drift import SECTION_STARTS
 from cell.records.schema import (
+    HAND_AND_SCALE_EMPTY,
     AlarmRecord,
     DecisionRecord,
     EndingRecord,
@@ -91,24 +91,27 @@ def newest(
 
 def undecided(session: Session, *, count: int) -> list[Inspection]:
     """Return the newest inspections that ended as not ok and about which no person has decided, the newest first."""
-    return [Inspection(*row) for row in session.execute(_undecided(_inspections()).limit(count))]
+    query = _inspections().where(*_waits()).order_by(InspectionRecord.entry.desc()).limit(count)
+    return [Inspection(*row) for row in session.execute(query)]
 
 
 def count_undecided(session: Session) -> int:
     """Return how many inspections wait for a person's decision."""
-    waiting = _undecided(select(InspectionRecord.entry).join(EndingRecord)).order_by(None).subquery()
-    return session.scalar(select(func.count()).select_from(waiting)) or 0
+    query = select(func.count()).select_from(InspectionRecord)
+    query = query.join(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
+    return session.scalar(query.where(*_waits())) or 0
 
 
-def _undecided(query: Select[Any]) -> Select[Any]:
+def _waits() -> tuple[ColumnElement[bool], ...]:
+    """Conditions on an inspection and its ending: not ok, and nobody has decided."""
     decided = select(DecisionRecord.inspection).where(
         DecisionRecord.subject == "verdict", DecisionRecord.inspection.is_not(None)
     )
-    return query.where(
+    return (
         EndingRecord.verdict.in_(("reject", "recheck")),
         InspectionRecord.audits.is_(None),
         InspectionRecord.entry.not_in(decided),
-    ).order_by(InspectionRecord.entry.desc())
+    )
 
 
 def count_verdicts(session: Session, *, since: str | None = None) -> dict[str, int]:
@@ -242,8 +245,7 @@ def decide_about(database: Database, inspection: int, verdict: str, *, who: str,
 def clear(database: Database, inspection: int, *, who: str, why: str) -> int:
     """Record that a person saw hand and scale empty after an inspection that did not end in a bin."""
     with database.writing() as session:
-        decided = "hand and scale are empty"
-        row = DecisionRecord(inspection=inspection, subject="cleared", decided=decided, who=who, why=why)
+        row = DecisionRecord(inspection=inspection, subject="cleared", decided=HAND_AND_SCALE_EMPTY, who=who, why=why)
         return append(session, row)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cell.records.charts import mass_limits, newest_run
@@ -79,7 +79,8 @@ def newest_scored(session: Session, *, count: int) -> ScoredParts | None:
         select(InspectionRecord.entry, VerdictRecord.entry, VerdictRecord.mass_g)
         .join(VerdictRecord, VerdictRecord.inspection == InspectionRecord.entry)
         .join(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
-        .where(InspectionRecord.run.in_(runs), VerdictRecord.verdict.in_(("ok", "reject")))
+        # Not by the index of runs, nearly all of which are one: the newest are found by walking from the end.
+        .where(func.coalesce(InspectionRecord.run, 0).in_(runs), VerdictRecord.verdict.in_(("ok", "reject")))
         .order_by(InspectionRecord.entry.desc())
         .limit(count)
     ).all()

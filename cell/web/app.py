@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from nicegui import run, ui
+from nicegui import ui
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -99,12 +100,12 @@ def _put_login(app: FastAPI, site: Site) -> None:
         texts = texts_of(request)
         waits = gate.throttle.waits(*keys)
         if waits:
-            answer = page(request, texts("wait", seconds=int(waits) + 1), 429)
-            answer.headers["retry-after"] = str(int(waits) + 1)
-            return answer
+            refused = page(request, texts("wait", seconds=int(waits) + 1), 429)
+            refused.headers["retry-after"] = str(int(waits) + 1)
+            return refused
         # Counted before it is known, so that many at once are no way around.
         gate.throttle.failed(*keys)
-        token = await run.io_bound(gate.log_in, name, password)
+        token = await asyncio.to_thread(gate.log_in, name, password)
         if token is None:
             return page(request, texts("wrong"), 403)
         gate.throttle.succeeded(*keys)

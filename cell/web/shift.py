@@ -177,8 +177,8 @@ class _Line:
 
     def _hold(self, error: Exception) -> None:
         """Wait for a person, and record who saw hand and scale empty where a part did not reach its bin."""
-        self._set(state="held", message=str(error), doing="", at="")
-        who = self._cleared_by = self._acknowledged.get()
+        self._set(doing="", at="")
+        who = self._cleared_by = self._ask(str(error))
         try:
             with Database(Address.parse(self._records)) as database:
                 with database.reading() as session:
@@ -188,21 +188,21 @@ class _Line:
         except CellError as unrecorded:
             self._hold(unrecorded)
 
-    def _person(self, message: str) -> str:
-        """Return who acknowledged; where nobody has yet, hold and wait."""
-        if self._cleared_by is None:
-            self._set(state="held", message=message)
-            self._cleared_by = self._acknowledged.get()
-            self._set(message="")
-        return self._cleared_by
+    def _ask(self, message: str) -> str:
+        """Hold until a person acknowledged, and return who."""
+        self._set(state="held", message=message)
+        who = self._acknowledged.get()
+        self._set(message="")
+        return who
 
     def _clear(self, found: Sequence[str]) -> str:
-        return self._person("; ".join(found))
+        return self._ask("; ".join(found))
 
     def _watch(self, cell: Cell) -> Cell:
         fault = cell.arm.state().fault
         if fault:
-            cell.arm.recover(acknowledged_by=self._person(fault))
+            # Whoever acknowledged the stop that left this fault need not do it again.
+            cell.arm.recover(acknowledged_by=self._cleared_by or self._ask(fault))
         self._cleared_by = None
         return watched(cell, stop=self._stop, tell=self._tell, came=self._came, weighed=self._weighed)
 

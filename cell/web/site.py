@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader
-from nicegui import run, ui
+from nicegui import ui
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
@@ -56,7 +57,7 @@ class Site:
             with self.database.reading() as session:
                 return query(session)
 
-        return await run.io_bound(asked)
+        return await asyncio.to_thread(asked)
 
 
 @dataclass(frozen=True)

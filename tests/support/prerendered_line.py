@@ -86,8 +86,8 @@ def inspect_prerendered(order: Order, model: Path, records: str, *, clear: Any =
     with Database(Address.parse(records), create=True) as database:
         left = find_interrupted(database)
         if left:
-            close_interrupted(database, left, cleared_by=clear(left))
-        folder = Address.parse(records).pictures.parent
+            close_interrupted(database, left, cleared_by=clear([str(part) for part in left]))
+        folder, at_hand = Address.parse(records).pictures.parent, -1
 
         def tick(what: str) -> None:
             while what == "weigh" and (folder / HOLD.format(at_hand)).exists():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
-from nicegui import run, ui
+from nicegui import ui
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
@@ -106,7 +107,7 @@ class _Decision:
                 raise CellError(texts("reason missing"))
             if not who:
                 raise CellError(texts("name missing"))
-            await run.io_bound(decide_about, self._site.database, self._entry, verdict, who=who[:80], why=why)
+            await asyncio.to_thread(decide_about, self._site.database, self._entry, verdict, who=who[:80], why=why)
         except CellError as error:
             complain(error)
             return

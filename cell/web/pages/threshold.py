@@ -31,8 +31,9 @@ def put(site: Site) -> None:
         low, high = statistics_range(scored)
         figures = markup(_figures(visit, scored, scored.threshold))
 
-        def move(event: ValueChangeEventArguments) -> None:
-            figures.set_content(_figures(visit, scored, event.value))
+        def move(event: ValueChangeEventArguments[float | None]) -> None:
+            if event.value is not None:
+                figures.set_content(_figures(visit, scored, event.value))
 
         slider = ui.slider(min=low, max=high, step=(high - low) / _STEPS, value=scored.threshold, on_change=move)
         slider.classes("tried").props("label-always=false track-size=10px thumb-size=44px")
