@@ -23,7 +23,7 @@ from twin.rendering.skins import hidden_share
 from twin.world import Snapshot
 
 N_POLYCARBONATE = 1.585
-SAMPLES = 25
+SAMPLES = 16
 """Paths a pixel before denoising, a square number; `benchmarks/test_photoreal.py` holds them against 512."""
 
 _INSTALL = "pip install mitsuba pyoidn"
