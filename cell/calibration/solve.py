@@ -22,9 +22,8 @@ from cell.projection import pixels_of
 _EXPECTED = np.tile([2e-4, 2e-4, 1e-3, 3e-3], (7, 1)).ravel()
 # k1, k2, p1, p2: lenses of such cameras bend by a per cent or two at the corners, where the board is not seen.
 _LENS = np.array([0.3, 0.3, 3e-3, 3e-3])
-# Of each joint at each stop, with what none of these parameters stands for: twice what makes Franka's repeatability of
-# 0.1 mm at the tool at three standard deviations.
-_REPEATABILITY_RAD = 8e-5
+# Of each joint at each stop: about 0.1 mm at the tool at three standard deviations, Franka's repeatability.
+_REPEATABILITY_RAD = 4e-5
 _CORNER_PX = 0.1
 _STEP_RAD = 1e-6
 _FEWEST = 8
