@@ -90,7 +90,9 @@ def is_over(view: ViewRecord, threshold: float | None) -> bool:
     return view.score is not None and threshold is not None and reaches(view.score, threshold)
 
 
-def shown_views(site: Site, session: Session, inspection: Inspection, *, whole: bool = False) -> list[ShownView]:
+def shown_views(
+    site: Site, session: Session, inspection: Inspection, *, whole: bool = False, heatmaps: bool = True
+) -> list[ShownView]:
     """Return the views of an inspection as they are drawn.
 
     Parameters
@@ -99,13 +101,15 @@ def shown_views(site: Site, session: Session, inspection: Inspection, *, whole: 
     session : Session
     inspection : Inspection
     whole : bool
-        Full pictures, whole; else small ones.
+        Full pictures; else small ones.
+    heatmaps : bool
+        Whether they are wanted beside the outlines.
     """
     if inspection.verdict is None:
         return []
     marks = site.marks.read(inspection.part.entry)
     return [
-        _shown(site, session, view, inspection.verdict.threshold, marks, whole=whole)
+        _shown(site, session, view, inspection.verdict.threshold, marks, whole=whole, heatmaps=heatmaps)
         for view in inspection.verdict.views
     ]
 
@@ -116,7 +120,14 @@ def worst_first(views: list[ShownView]) -> list[ShownView]:
 
 
 def _shown(
-    site: Site, session: Session, view: ViewRecord, threshold: float | None, marks: Marks | None, *, whole: bool
+    site: Site,
+    session: Session,
+    view: ViewRecord,
+    threshold: float | None,
+    marks: Marks | None,
+    *,
+    whole: bool,
+    heatmaps: bool,
 ) -> ShownView:
     size = frame_size(site.thumbnails.file(view.picture))
     removed = session.get_one(PictureRecord, view.picture).removed is not None
@@ -126,7 +137,8 @@ def _shown(
     heatmap, side, transform = "", 0, ""
     contours: tuple[str, ...] = ()
     if found is not None:
-        heatmap, side = heatmap_url(found), len(found.grey())
+        if heatmaps:
+            heatmap, side = heatmap_url(found), len(found.grey())
         (a, c, e), (b, d, f) = found.matrix
         # SVG counts from the outer corner of the first pixel, whose centre is at ½; there as here.
         transform = f"translate(0.5 0.5) matrix({a:.6g} {b:.6g} {c:.6g} {d:.6g} {e:.6g} {f:.6g})"

@@ -23,6 +23,9 @@ from cell.web.texts import LANGUAGES, Texts, choose_language
 
 _ResultT = TypeVar("_ResultT")
 
+PATIENCE_S = 30.0
+"""For how long a page may take on a machine whose line has the right of way; NiceGUI sends an empty one after 3 s."""
+
 LANGUAGE_COOKIE = "twinspect_language"
 PAGES = (("line", "/"), ("parts", "/parts"), ("review", "/review"), ("charts", "/charts"), ("threshold", "/threshold"))
 

@@ -52,8 +52,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "no emergency stop": ("not an emergency stop", "kein Not-Halt"),
     "acknowledge": ("Hand and scale are empty", "Hand und Waage sind leer"),
     "to do": (
-        "Take the part out of the hand and off the scale, put it into the bin recheck, and say that you did.",
-        "Das Teil aus der Hand und von der Waage nehmen, in den Behälter Nachprüfen legen und das hier bestätigen.",
+        "Put what lies on the scale or is in the hand into the bin recheck. What the hand still holds it may let go "
+        "when you confirm: hold it.",
+        "Was auf der Waage liegt oder in der Hand ist, in den Behälter Nachprüfen legen. Was die Hand noch hält, kann "
+        "sie beim Bestätigen loslassen: festhalten.",
     ),
     "here only": (
         "Starting, resuming and acknowledging are done at the cell's own machine.",
@@ -69,7 +71,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "under way": ("under way", "in Arbeit"),
     # Figures
     "today": ("Today", "Heute"),
-    "reject rate": ("reject rate", "Ausschuss"),
+    "reject rate": ("reject rate", "Ausschussrate"),
     "waiting": ("wait for review", "warten auf Prüfung"),
     "newest": ("Newest parts", "Neueste Teile"),
     "older": ("older", "ältere"),

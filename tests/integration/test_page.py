@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("nicegui", reason="the operator's page needs twinspect[web]")
 pytest.importorskip("playwright", reason="these tests need Playwright")
@@ -21,11 +22,13 @@ from playwright import sync_api as playwright
 from prerendered import make_records
 from prerendered_line import HOLD, record_parts
 
+from cell.collecting import collect
 from cell.records.address import Address
 from cell.records.database import Database
 from cell.records.queries import count_verdicts, decisions_of, newest, of_part
 from cell.records.verification import verify
 from cell.web.users import UsersFile
+from detection import DetectionConfig, ModelConfig, read_dataset, train
 
 CHROMIUM = Path("/usr/bin/chromium")
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -237,6 +240,7 @@ def test_german_on_a_tablet_with_all_pages(tmp_path, visit):
             assert wide <= 0, f"{link} is {wide} pixels too wide for a tablet"
 
 
+@pytest.mark.slow
 def test_twenty_browsers_read_at_once(tmp_path, visit):
     records, port = make_records(tmp_path), free_port()
     record_parts(records, 6)
@@ -247,3 +251,32 @@ def test_twenty_browsers_read_at_once(tmp_path, visit):
         record_parts(records, 2)
         for page in pages:
             playwright.expect(page.locator(".figure.ok b")).to_have_text("6")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_shift_of_thirty_parts_in_the_twin(tmp_path, visit, order_of):
+    """The line of `twinspect inspect`, started, read and stopped in a browser."""
+    good = order_of("good", 8, seed=1, width=304)
+    collect(good, tmp_path / "good", progress=lambda done: None)
+    train(read_dataset(tmp_path / "good"), tmp_path / "model", config=DetectionConfig(), model=ModelConfig())
+    camera = {"class": good.cell.content.camera.path, **good.cell.content.camera.options}
+    cell = yaml.safe_load(good.cell.path.read_text())
+    (tmp_path / "cell.yaml").write_text(yaml.safe_dump({**cell, "camera": camera}))
+    records, port = f"sqlite:///{tmp_path}/records.sqlite", free_port()
+    line = ["--cell", str(tmp_path / "cell.yaml"), "--part", "ring", "--model", str(tmp_path / "model")]
+    command = ["serve", "--records", records, *line, "--port", str(port), "--users", str(tmp_path / "none.json")]
+    with serving("-c", "from cell.commands import main; main()", *command, port=port):
+        page = visit(port)
+        say(page, "Start")
+        playwright.expect(state(page)).to_have_text("Running", timeout=60_000)
+        playwright.expect(page.locator(".state .part")).to_contain_text("mixed-00030", timeout=1_200_000)
+        playwright.expect(page.locator(".state .pictures")).to_contain_text(re.compile("[1-9] of 16"), timeout=60_000)
+        say(page, "Stop")
+        playwright.expect(state(page)).to_have_text("Stopped: look at the cell", timeout=60_000)
+    with Database(Address.parse(records)) as database:
+        with database.reading() as session:
+            assert sum(count_verdicts(session).values()) == 31
+            (stopped,) = newest(session, count=1)
+            assert stopped.ending.bin is None and "it was stopped" in stopped.ending.fault
+        assert verify(database, progress=lambda done, total: None).problems == ()

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from cell.records.charts import mass_limits, newest_masses, newest_run, traces
 from cell.records.drift import BASELINE, MASS
 from cell.web.drawing import draw_masses, draw_trace
-from cell.web.site import Site, Visit, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, frame, markup
 
 _SHOWN = 100
 
@@ -19,7 +19,7 @@ _SHOWN = 100
 def put(site: Site) -> None:
     """Register the page."""
 
-    @ui.page("/charts")
+    @ui.page("/charts", response_timeout=PATIENCE_S)
     async def charts(request: Request) -> None:
         visit = Visit.of(request)
         frame(visit, request, "charts")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from cell.interfaces import CellError
 from cell.web.overview import SharedOverview
-from cell.web.site import Site, Visit, complain, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, complain, frame, markup
 from cell.web.snapshot import ALLOWED, Command, Snapshot
 
 _REFRESHED_S = 0.5
@@ -21,7 +21,7 @@ def put(site: Site) -> None:
     """Register the page."""
     shared = SharedOverview()
 
-    @ui.page("/")
+    @ui.page("/", response_timeout=PATIENCE_S)
     async def line(request: Request) -> None:
         visit = Visit.of(request)
         frame(visit, request, "line")

@@ -13,7 +13,7 @@ from cell.interfaces import CellError
 from cell.records.queries import alarms_of, by_entry, decide_about, decisions_of, faults_of, undecided
 from cell.web.drawing import draw_gauge
 from cell.web.shown import findings, limits_of, shown_views, worst_first
-from cell.web.site import Site, Visit, complain, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, complain, frame, markup
 from cell.web.texts import REASONS
 
 _LONGEST_NOTE = 1000
@@ -22,7 +22,7 @@ _LONGEST_NOTE = 1000
 def put(site: Site) -> None:
     """Register the pages."""
 
-    @ui.page("/parts/{entry}")
+    @ui.page("/parts/{entry}", response_timeout=PATIENCE_S)
     async def part(request: Request, entry: int) -> None:
         visit = Visit.of(request)
         frame(visit, request, "parts")
@@ -36,7 +36,7 @@ def put(site: Site) -> None:
             _Decision(site, visit, entry, verdict)
         markup(rest)
 
-    @ui.page("/parts/{entry}/{place}")
+    @ui.page("/parts/{entry}/{place}", response_timeout=PATIENCE_S)
     async def picture(request: Request, entry: int, place: int) -> None:
         visit = Visit.of(request)
         frame(visit, request, "parts")

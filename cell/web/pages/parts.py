@@ -9,7 +9,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from cell.web.overview import read_rows
-from cell.web.site import Site, Visit, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, frame, markup
 
 _ROWS = 50
 _VERDICTS = ("ok", "reject", "recheck")
@@ -18,7 +18,7 @@ _VERDICTS = ("ok", "reject", "recheck")
 def put(site: Site) -> None:
     """Register the page."""
 
-    @ui.page("/parts")
+    @ui.page("/parts", response_timeout=PATIENCE_S)
     async def parts(request: Request, verdict: str = "", part: str = "", before: int | None = None) -> None:
         visit = Visit.of(request)
         frame(visit, request, "parts")

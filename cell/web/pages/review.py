@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from cell.records.queries import by_entry, count_undecided, undecided
 from cell.web.shown import findings, limits_of, shown_views, worst_first
-from cell.web.site import Site, Visit, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, frame, markup
 
 _CARDS = 12
 _VIEWS = 2
@@ -19,7 +19,7 @@ _VIEWS = 2
 def put(site: Site) -> None:
     """Register the page."""
 
-    @ui.page("/review")
+    @ui.page("/review", response_timeout=PATIENCE_S)
     async def review(request: Request) -> None:
         visit = Visit.of(request)
         frame(visit, request, "review")
@@ -30,10 +30,11 @@ def _render(site: Site, visit: Visit, session: Session) -> str:
     cards = []
     for row in undecided(session, count=_CARDS):
         inspection = by_entry(session, row.part.entry)
+        views = shown_views(site, session, inspection, heatmaps=False)
         cards.append(
             {
                 "row": inspection,
-                "views": [view for view in worst_first(shown_views(site, session, inspection)) if view.source][:_VIEWS],
+                "views": [view for view in worst_first(views) if view.source][:_VIEWS],
                 "findings": findings(inspection, limits_of(session, inspection), visit.texts),
             }
         )

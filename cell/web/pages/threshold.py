@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from cell.records.threshold import ScoredParts, newest_scored, what_if
 from cell.web.drawing import draw_statistics, statistics_range
-from cell.web.site import Site, Visit, frame, markup
+from cell.web.site import PATIENCE_S, Site, Visit, frame, markup
 
 _PARTS = 1000
 _STEPS = 400
@@ -19,7 +19,7 @@ _STEPS = 400
 def put(site: Site) -> None:
     """Register the page."""
 
-    @ui.page("/threshold")
+    @ui.page("/threshold", response_timeout=PATIENCE_S)
     async def threshold(request: Request) -> None:
         visit = Visit.of(request)
         frame(visit, request, "threshold")
