@@ -13,7 +13,7 @@ from cell.records.database import Database
 from cell.records.release import record_release
 from cell.results import InspectedPart
 from cell.setup import Order
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
 
 _MUST_END = {"good": "ok", "defective": "reject"}
 
@@ -47,7 +47,13 @@ def challenge_parts(order: Order) -> int:
 
 
 def challenge(
-    order: Order, model: Path, records: str, *, lay_in: LayIn, clear: Clear = refuse_uncleared
+    order: Order,
+    model: Path,
+    records: str,
+    *,
+    lay_in: LayIn,
+    clear: Clear = refuse_uncleared,
+    confirm: Confirm = refuse_unconfirmed,
 ) -> Iterator[Challenged]:
     """Inspect known parts; after the last one the records say whether the line is released.
 
@@ -55,7 +61,7 @@ def challenge(
     ----------
     order : Order
         Each batch of its production declares its parts.
-    model, records, clear
+    model, records, clear, confirm
         See `cell.inspection.inspect`.
     lay_in : callable
         Told the number of each part before it is presented: on a line a person lays it in.
@@ -67,7 +73,9 @@ def challenge(
     """
     wrong = []
     part = None
-    for number, part in zip(order.numbers, inspect(order, model, records, clear=clear, lay_in=lay_in), strict=True):
+    for number, part in zip(
+        order.numbers, inspect(order, model, records, clear=clear, confirm=confirm, lay_in=lay_in), strict=True
+    ):
         declared = order.production.content.batch_of(number).label
         assert declared is not None, "challenge_parts() comes first"
         known = Challenged(declared, part)

@@ -21,7 +21,7 @@ from cell.fingerprint import fingerprint
 from cell.interfaces import CellError, ConfigError, Frame
 from cell.line import run_line
 from cell.setup import Order, open_cell
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
 
 _PARTS = ("part_id", "lot", "cavity", "shot", "declared", "mass_g")
 _IMAGES = ("part_id", "view", "file", "frame", "exposure_us", "timestamp_s", "mask")
@@ -50,12 +50,12 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     half.replace(path)
 
 
-def _collect_parts(order: Order, out: Path, clear: Clear) -> Iterator[CollectedPart]:
+def _collect_parts(order: Order, out: Path, clear: Clear, confirm: Confirm) -> Iterator[CollectedPart]:
     """Take the pictures of an order's parts; yields when a part is complete."""
     with open_cell(order) as cell:
         made_for = fingerprint(cell)
         cycle = Cycle(cell)
-        cycle.prepare(clear=clear)
+        cycle.prepare(clear=clear, confirm=confirm)
         for _ in order.numbers:
             ticket = cell.source.next()
             images: list[tuple[Any, ...]] = []
@@ -86,7 +86,14 @@ def _part_row(passage: Passage) -> tuple[Any, ...]:
     return ticket.part_id, ticket.lot, ticket.cavity, ticket.shot, ticket.label or "", mass
 
 
-def collect(order: Order, out: Path, *, progress: Callable[[int], None], clear: Clear = refuse_uncleared) -> int:
+def collect(
+    order: Order,
+    out: Path,
+    *,
+    progress: Callable[[int], None],
+    clear: Clear = refuse_uncleared,
+    confirm: Confirm = refuse_unconfirmed,
+) -> int:
     """Write a dataset of an order's parts.
 
     Parameters
@@ -99,6 +106,8 @@ def collect(order: Order, out: Path, *, progress: Callable[[int], None], clear: 
         Called with the number of parts done.
     clear : callable
         Asked where hand or scale are not empty at the start.
+    confirm : callable
+        See `cell.cycle.Cycle.prepare`.
 
     Returns
     -------
@@ -117,7 +126,9 @@ def collect(order: Order, out: Path, *, progress: Callable[[int], None], clear: 
     done = 0
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for collected in run_line(replace(order, truth=out / "truth"), partial(_collect_parts, out=out, clear=clear)):
+        for collected in run_line(
+            replace(order, truth=out / "truth"), partial(_collect_parts, out=out, clear=clear, confirm=confirm)
+        ):
             if collected.faulty:
                 # The part went to be rechecked; a dataset holds whole parts only.
                 continue

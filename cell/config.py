@@ -49,6 +49,11 @@ def _assets() -> Path:
     return inside if inside.is_dir() else here.parent / "assets"
 
 
+def is_asset(path: Path) -> bool:
+    """Whether a file came with the product."""
+    return path.resolve().is_relative_to(_assets())
+
+
 def _find(kind: str, name: str) -> Path:
     """Return the file that `name` stands for: a path, or a name under ``assets/<kind>``."""
     folder = _assets() / kind

@@ -26,12 +26,21 @@ from cell.interfaces import (
 )
 from cell.motion.round import FEEDER, HOME, SCALE, Round, beside_scale, camera_pose, on_scale, over_bin
 from cell.motion.stillness import expected_blur_px
-from cell.motion.stored import planned_round, way_home
+from cell.motion.stored import ConfirmedWays, planned_round, way_home
 from cell.motion.trajectory import stretched
 from cell.schema import GraspPoint
 from cell.setup import Cell
 from cell.silhouette import hand_mask
-from cell.start import Clear, hand_is_empty, nothing_is_held, prove, refuse_uncleared, scale_is_empty
+from cell.start import (
+    Clear,
+    Confirm,
+    hand_is_empty,
+    nothing_is_held,
+    prove,
+    refuse_uncleared,
+    refuse_unconfirmed,
+    scale_is_empty,
+)
 from cell.timeline import Step, Timeline
 
 Bin = Literal["ok", "reject", "recheck"]
@@ -41,6 +50,8 @@ OnFrame = Callable[[str, Frame, NDArray[np.bool_] | None], None]
 
 _LOOK_S = 0.004
 _HOME_RAD = 1e-3
+# Of the arm's limits, on a way that a real arm goes for the first time.
+_FIRST_SPEED = 0.1
 # Faults of a sensor: the arm still knows where the part is and brings it to the bin for another look.
 _SENSING_FAULTS = (DeviceTimeout, GrabFailed, NotConnected, ProtocolError, ScaleOverload, ScaleUnstable)
 
@@ -85,19 +96,24 @@ class Cycle:
         self._round: Round | None = None
         self._timeline = Timeline(cell.clock)
         self._at = HOME
+        self._confirm: Confirm = refuse_unconfirmed
+        self._gone: ConfirmedWays | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """What the time of the last cycle went into, as far as it came."""
         return self._timeline.steps
 
-    def prepare(self, *, clear: Clear = refuse_uncleared) -> None:
+    def prepare(self, *, clear: Clear = refuse_uncleared, confirm: Confirm = refuse_unconfirmed) -> None:
         """Plan the round, bring the arm home, and prove that hand and scale are empty.
 
         Parameters
         ----------
         clear : callable
             Asked where they are not; then the hand opens and the proof is repeated.
+        confirm : callable
+            On a real cell: asked before each way, here and in `run`, that the arm goes for the first time. It goes it
+            at a tenth of its speed.
 
         Raises
         ------
@@ -116,7 +132,11 @@ class Cycle:
         if np.abs(here - planned.home.q).max() > _HOME_RAD:
             opening = cell.gripper.state().width_m
             for leg in way_home(cell.file, cell.part, cell.folder, here, opening):
-                cell.arm.follow(stretched(leg, speed))
+                if cell.file.real:  # planned for this once
+                    confirm(f"to {leg.goal}")
+                cell.arm.follow(stretched(leg, min(speed, _FIRST_SPEED) if cell.file.real else speed))
+        self._confirm = confirm
+        self._gone = ConfirmedWays(cell.file, cell.part, cell.folder) if cell.file.real else None
         self._round = replace(planned, legs=legs)
         prove(partial(hand_is_empty, cell.gripper), cell.gripper, clear)
         prove(partial(scale_is_empty, cell.scale, cell.part.mass), cell.gripper, clear)
@@ -206,8 +226,15 @@ class Cycle:
     def _go(self, name: str) -> None:
         """Move along the planned leg to a pose."""
         assert self._round is not None
+        way, leg = (self._at, name), self._round.legs[self._at, name]
+        first = self._gone is not None and way not in self._gone
+        if first:
+            self._confirm(f"from {self._at} to {name}")
+            leg = stretched(leg, min(1.0, _FIRST_SPEED / self._cell.file.motion.speed))
         with self._timeline.step("motion", name):
-            self._cell.arm.follow(self._round.legs[self._at, name])
+            self._cell.arm.follow(leg)
+        if first and self._gone is not None:
+            self._gone.add(way)
         self._at = name
 
     def _grasp(self, grasp: GraspPoint) -> None:

@@ -24,6 +24,7 @@ _MEANING = {
     "exposure_us": "the exposure time",
     "camera": "the camera's settings",
     "camera_mount": "where the camera stands",
+    "arm_geometry": "what the arm was calibrated to",
     "hand": "the hand that is masked in the pictures",
     "postures": "how the arm stands at the views",
     "part": "the part file",
@@ -41,6 +42,7 @@ def fingerprint(cell: Cell) -> dict[str, Any]:
         "exposure_us": cell.camera.exposure_us,
         "camera": cell.file.camera.model_dump(mode="json", by_alias=True),
         "camera_mount": cell.file.scene.camera.model_dump(mode="json"),
+        "arm_geometry": None if cell.file.arm_geometry is None else cell.file.arm_geometry.model_dump(mode="json"),
         "hand": None if cell.file.hand is None else cell.file.hand.model_dump(mode="json"),
         "postures": {
             name: np.round(stop.q, _POSTURE_DIGITS).tolist()
@@ -71,7 +73,7 @@ def refuse_mismatch(model: InspectorInfo, cell: Cell, name: str) -> None:
     now = fingerprint(cell)
     wrong = []
     for key, meaning in _MEANING.items():
-        then, here = made_for.get(key), now[key]
+        then, here = made_for.get(key), now.get(key)
         if then == here:
             continue
         if isinstance(then, dict) and isinstance(here, dict):

@@ -30,7 +30,7 @@ from cell.replay import RecordedFrame, RecordedTicket
 from cell.results import Evidence, InspectedPart
 from cell.scoring import ScoringProcess
 from cell.setup import Cell, Order, open_cell
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
 from cell.timeline import scoring_steps
 from cell.verdict import Verdict, judge
 from detection import InspectorInfo
@@ -73,6 +73,7 @@ def inspect(
     records: str,
     *,
     clear: Clear = refuse_uncleared,
+    confirm: Confirm = refuse_unconfirmed,
     lay_in: LayIn | None = None,
     watch: Watch | None = None,
 ) -> Generator[InspectedPart, None, None]:
@@ -89,6 +90,8 @@ def inspect(
     clear : callable
         Asked before anything moves, where an interrupted line left parts, which become ``recheck``; and where hand
         or scale are not empty. Copies of the cell ask in their own processes.
+    confirm : callable
+        See `cell.cycle.Cycle.prepare`.
     lay_in : callable, optional
         For a challenge: told each part's number before it is presented. Without it the line must be released, where
         the cell file asks for that.
@@ -105,7 +108,14 @@ def inspect(
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
     work = partial(
-        _inspect_parts, model=model, records=records, threads=threads, clear=clear, lay_in=lay_in, watch=watch
+        _inspect_parts,
+        model=model,
+        records=records,
+        threads=threads,
+        clear=clear,
+        confirm=confirm,
+        lay_in=lay_in,
+        watch=watch,
     )
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
@@ -129,6 +139,7 @@ def _inspect_parts(
     records: str,
     threads: int,
     clear: Clear,
+    confirm: Confirm,
     lay_in: LayIn | None,
     watch: Watch | None,
 ) -> Iterator[InspectedPart]:
@@ -153,7 +164,7 @@ def _inspect_parts(
                 book.cleared(found, who)
                 return who
 
-            cycle.prepare(clear=note)
+            cycle.prepare(clear=note, confirm=confirm)
             for number in order.numbers:
                 if lay_in is not None:
                     lay_in(number)

@@ -13,6 +13,7 @@ Vector = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rgb = tuple[Share, Share, Share]
 Range = tuple[float, float]
+Seven = tuple[float, float, float, float, float, float, float]
 Length = Annotated[float, Field(gt=0)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
@@ -105,7 +106,7 @@ class Stillness(FileModel):
 class Motion(FileModel):
     """How the arm moves."""
 
-    home_rad: tuple[float, float, float, float, float, float, float]
+    home_rad: Seven
     speed: float = Field(1.0, gt=0, le=1, description="share of the arm's velocity limits; times stretch by 1 / speed")
     distance_m: float = Field(0.01, gt=0, le=0.1, description="kept between arm, hand, part and everything else")
     keep_out: tuple[Box, ...] = Field((), description="what motion keeps away from beside the scene's boxes")
@@ -131,13 +132,23 @@ class Block(FileModel):
 class HandShape(FileModel):
     """What is masked of the Franka hand, in the frame of the tool centre point (z: approach, y: opening)."""
 
-    finger: tuple[Block, ...] = Field(
+    finger: tuple[Block, ...] | None = Field(
+        None,
         min_length=1,
         description="blocks that cover the finger on the side of y, as it stands when the hand is closed; the other "
-        "finger is the same, turned by 180° about z",
+        "finger is the same, turned by 180° about z; without them, the fingers that come with the hand",
     )
     palm: bool = Field(False, description="mask the palm too, which a hand in a dark sleeve does not need")
-    margin_mm: float = Field(ge=0, le=50, description="added to every side of every block")
+    margin_mm: float = Field(ge=0, le=50, description="added to every side of every piece")
+
+
+class ArmGeometry(FileModel):
+    """By what this arm differs from the nominal one, joint by joint (parameters after Craig), as calibrated."""
+
+    a_mm: Seven
+    d_mm: Seven
+    alpha_rad: Seven
+    theta_rad: Seven = Field(description="added to what the encoders say")
 
 
 class Retention(FileModel):
@@ -166,6 +177,7 @@ class CellFile(FileModel):
     source: ClassEntry
     scene: Scene
     motion: Motion
+    arm_geometry: ArmGeometry | None = Field(None, description="written by `twinspect calibrate`")
     hand: HandShape | None = Field(None, description="where given, it is masked in every picture")
     retention: Retention | None = Field(None, description="which pictures may be removed; without it all stay")
     release_hours: float | None = Field(

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from cell.config import DEVICES, Loaded, load_class
 from cell.interfaces import Arm, Camera, Clock, Gripper, PartSource, Scale
+from cell.motion.geometry import CorrectedArm
 from cell.schema import CellFile, ClassEntry, PartFile, ProductionFile, Scene
 
 
@@ -114,6 +115,9 @@ class Devices:
         if entry is None:
             return None
         device = self._stack.enter_context(self._make(name, entry, DEVICES[name]))
+        geometry = self._order.cell.content.arm_geometry
+        if name == "arm" and geometry is not None:
+            device = CorrectedArm(device, geometry)
         if name == "world":
             self._world = device
         elif name == "clock":

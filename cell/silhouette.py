@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.interfaces import Intrinsics, Pose
-from cell.motion.panda import PALM_MM, forward
+from cell.motion.panda import forward, hand_hulls_mm
 from cell.projection import field_of_view, pixels_of
-from cell.schema import HandShape, Vector
+from cell.schema import HandShape
 
 # Closer to the lens than this nothing is projected: coordinates in the picture stay finite.
 _NEAR_M = 0.01
@@ -36,7 +36,7 @@ def hand_mask(
     Parameters
     ----------
     hand : HandShape
-        Blocks that cover a finger, their margin, and whether the palm is marked.
+        What covers a finger, the margin, and whether the palm is marked.
     joints_rad : (7,) float64
         The arm's joint positions at exposure.
     opening_m : float
@@ -54,7 +54,7 @@ def hand_mask(
     Notes
     -----
     The silhouette of a convex body is the convex hull of its projected corners, and that of several bodies is the
-    union of theirs. The margin widens the blocks themselves, so it is as wide at the part as at the back of the hand.
+    union of theirs. The margin widens the bodies themselves, so it is as wide at the part as at the back of the hand.
     Where the lens makes an outline hollow, its hull is drawn: a little more than the body covers.
     """
     to_camera = camera.inverse() @ forward(joints_rad)
@@ -73,17 +73,23 @@ def hand_mask(
 
 
 def _blocks(hand: HandShape, opening_m: float) -> list[NDArray[np.float64]]:
-    """Corners (8, 3) of every block with its margin, metres in the tool centre point's frame."""
-    palm = [_corners(low, high, hand.margin_mm) for low, high in PALM_MM] if hand.palm else []
-    closed = [_corners(block.low_mm, block.high_mm, hand.margin_mm) for block in hand.finger]
+    """Corners (N, 3) of every convex piece with its margin, metres in the tool centre point's frame."""
+    own = hand_hulls_mm()
+    palm = [_widened(corners, hand.margin_mm) for corners in own["palm"]] if hand.palm else []
+    if hand.finger is None:
+        fingers = own["finger"]
+    else:
+        fingers = tuple(np.array(list(product(*zip(b.low_mm, b.high_mm, strict=True)))) for b in hand.finger)
+    closed = [_widened(corners, hand.margin_mm) for corners in fingers]
     one = [corners + np.array([0.0, opening_m / 2, 0.0]) for corners in closed]
     other = [corners * np.array([-1.0, -1.0, 1.0]) for corners in one]
     return palm + one + other
 
 
-def _corners(low_mm: Vector, high_mm: Vector, margin_mm: float) -> NDArray[np.float64]:
-    edges = zip(np.array(low_mm) - margin_mm, np.array(high_mm) + margin_mm, strict=True)
-    return np.array(list(product(*edges))) / 1000
+def _widened(corners_mm: NDArray[np.float64], margin_mm: float) -> NDArray[np.float64]:
+    """Return points, metres, whose hull is that of the corners (N, 3), so much wider along each axis."""
+    cube = margin_mm * np.array(list(product((-1.0, 1.0), repeat=3)))
+    return (corners_mm[:, np.newaxis] + cube).reshape(-1, 3) / 1000
 
 
 def _before_the_camera(corners_m: NDArray[np.float64]) -> NDArray[np.float64]:

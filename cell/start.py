@@ -1,4 +1,4 @@
-"""Before the first part after any start: nothing is in the hand and nothing on the scale, or a person clears them."""
+"""What a person is asked before a line runs: that hand and scale are empty, and that a new way may be gone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ _GRASP_FORCE_N = 10.0
 
 Clear = Callable[[Sequence[str]], str]
 """Gets what speaks against an empty cell, and answers with who takes out what is there; then the hand opens."""
+
+
+Confirm = Callable[[str], None]
+"""Told which way a real arm is about to go for the first time; returns when a person agreed, or raises."""
+
+
+def refuse_unconfirmed(way: str) -> None:
+    """Answer for nobody: a real arm goes no way for the first time without a person beside it."""
+    raise CellError(f"The arm goes {way} for the first time: a person must stand by; run it at a terminal")
 
 
 def refuse_uncleared(found: Sequence[str]) -> str:

@@ -39,12 +39,12 @@ SIZES_MM: dict[str, tuple[float, ...]] = {
     "scratch": (1.0, 3.0, 6.0, 12.0),
     "crack": (1.0, 3.0, 6.0, 10.0),
     "missing": (0.5, 1.0, 2.0, 4.0),
-    "missing_structure": (0.5, 2.0, 4.0, 8.0),
+    "missing_structure": (50.0, 50.0, 50.0, 50.0),
     "short_shot": (0.5, 1.0, 2.0, 4.0),
     "flash": (0.3, 0.6, 1.0, 2.0),
     "deformation": (0.2, 0.5, 1.0, 2.0),
 }
-"""What is shown of each kind of defect; of a missing structure the upper end of the range that it is drawn from."""
+"""What is shown of each kind of defect; of a missing structure the largest: any of the part's, four times."""
 
 LEVELS = (0, 1, 2, 3)
 RENDERERS = {"tiny": "TinyRenderer", "egl": "OpenGL on EGL", "photoreal": "Mitsuba: clear, dark field"}
@@ -162,7 +162,7 @@ def _renderers(cell: str, part: str, seed: int, tell: Callable[[], None]) -> Fig
             tiles.append((name, _square(studio.show(made, best))))
         tell()
     listed = ", ".join(f"{kind} {size:g} mm" for kind, size in _RENDERED_DEFECTS)
-    return _sheet(f"one part on a normal day, with {listed}", [best.name], [tiles], tile_in=4.4)
+    return _sheet(f"one part on a normal day, with {listed}", [best.name], [tiles], tile_in=3.3)
 
 
 def _views(studio: Studio, seed: int) -> Figure:
@@ -176,13 +176,16 @@ def _defects(studio: Studio, seed: int, tell: Callable[[], None]) -> Figure:
     tiles = []
     for kind, sizes in SIZES_MM.items():
         row = []
-        for size in sizes:
-            low = 0.1 if kind == "missing_structure" else size
+        for column, size in enumerate(sizes):
+            whole = kind == "missing_structure"
+            low = 0.1 if whole else size
             defect = Defect.model_validate({"kind": kind, "size_mm": (low, size)})
             try:
-                part = studio.make(nuisances=0, defects=[defect], seed=seed)
-                name, tile = studio.detail(part, defect_points(part), width_mm=max(_DETAIL_MM, 1.3 * size))
-                row.append((f"{size:g} mm, {name}", tile))
+                part = studio.make(nuisances=0, defects=[defect], seed=seed + column if whole else seed)
+                points = defect_points(part)
+                across = float(np.linalg.norm(np.ptp(points, axis=0))) if whole else size
+                name, tile = studio.detail(part, points, width_mm=max(_DETAIL_MM, 1.3 * across))
+                row.append((f"{across:.2g} mm, {name}", tile))
             except ConfigError:
                 row.append((f"{size:g} mm: no place", np.full((8, 8, 3), 255, np.uint8)))
             tell()

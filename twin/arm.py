@@ -13,6 +13,7 @@ from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
 from cell.schema import FileModel
 from cell.setup import Setup
+from twin.arm_error import ArmError
 from twin.device import InWorld
 from twin.world import World, world_of
 
@@ -37,6 +38,7 @@ _SERVO_STEP_S = 0.001
 class TwinArmConfig(FileModel):
     """What stops the arm, and how stiffly its joints are held."""
 
+    unit: int | None = Field(None, ge=0, description="which of all arms: its geometry is off as `twin.arm_error` says")
     collision_n: float = Field(40.0, gt=0, description="contact force at which the arm stops itself")
 
     stiffness_nm_rad: tuple[float, float, float, float, float, float, float] = Field(
@@ -101,6 +103,7 @@ class TwinArm(InWorld):
         self._fault: str | None = None
         self._following = False
         self._asked_to_stop = False
+        self._error = None if config.unit is None else ArmError(config.unit)
 
     def __enter__(self) -> Self:
         self._world.servo = JointServo(self._config, self._world)
@@ -110,6 +113,8 @@ class TwinArm(InWorld):
     def state(self) -> ArmState:
         """Return joint positions, velocities and the fault."""
         positions, velocities = self._world.joints()
+        if self._error is not None:
+            positions = self._error.reported(positions)
         return ArmState(positions, velocities, self._fault)
 
     def follow(self, trajectory: JointTrajectory) -> None:
@@ -120,7 +125,7 @@ class TwinArm(InWorld):
         broken = violation(trajectory)
         if broken:
             raise MotionRejected("arm", doing, broken, "nothing has moved; plan the motion anew")
-        away = float(np.abs(self._world.joints()[0] - trajectory.positions_rad[0]).max())
+        away = float(np.abs(self.state().positions_rad - trajectory.positions_rad[0]).max())
         if away > _START_TOLERANCE_RAD:
             raise MotionRejected(
                 "arm",
@@ -134,6 +139,8 @@ class TwinArm(InWorld):
         velocities = np.stack(
             [np.interp(times, trajectory.times_s, trajectory.velocities_rad_s[:, j]) for j in joints], 1
         )
+        if self._error is not None:
+            positions = self._error.true(positions)
         self._asked_to_stop, self._following = False, True
         try:
             for sample, (position, velocity) in enumerate(zip(positions, velocities, strict=True)):

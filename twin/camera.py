@@ -52,6 +52,8 @@ class TwinCameraConfig(FileModel):
     """Sensor, lens, light and looks. The defaults are a 20 MP sensor of 2.4 µm pixels, binned, behind 25 mm."""
 
     serial: str = "twin-0001"
+    mount: CameraMount | None = Field(None, description="where it really stands, when that is not where the scene says")
+    intrinsics: Intrinsics | None = Field(None, description="as calibrated; without it the true ones")
     renderer: Literal["auto", "egl", "tiny", "photoreal"] = Field(
         "auto", description="auto: EGL where it is found, else tiny; photoreal: a clear part, by ray tracing"
     )
@@ -146,12 +148,15 @@ class TwinCamera:
         self._config = config
         self._setup = setup
         self._world = world_of(setup)
-        self._pinhole = config.pinhole(setup.scene.camera)
+        self._place = setup.scene
+        if config.mount is not None:
+            self._place = self._place.model_copy(update={"camera": config.mount})
+        self._pinhole = config.pinhole(self._place.camera)
         self._part_id: str | None = None
         self._taken = 0
 
     def __enter__(self) -> Self:
-        self._scene = self._config.scene(self._setup.scene, self._world.pan_m)
+        self._scene = self._config.scene(self._place, self._world.pan_m)
         self._scene.__enter__()
         return self
 
@@ -168,7 +173,7 @@ class TwinCamera:
     @property
     def intrinsics(self) -> Intrinsics:
         """The calibration."""
-        return self._pinhole.intrinsics
+        return self._config.intrinsics or self._pinhole.intrinsics
 
     @property
     def exposure_us(self) -> float:
@@ -192,7 +197,7 @@ class TwinCamera:
         image, seen = picture(
             self._config,
             self._scene,
-            self._setup.scene,
+            self._place,
             snapshot,
             self._pinhole,
             np.random.default_rng((*part.seed, self._taken)),

@@ -197,6 +197,40 @@ def serve(
     run_serve(records, cell, part, model, production, seed, host, port, users)
 
 
+@app.command()
+def calibrate(
+    cell: Cell,
+    board: Annotated[str, typer.Option(help="The calibration board: a part file with a pattern.")] = "board",
+    part: Annotated[str, typer.Option(help="Errors are told in pixels of this part's crop.")] = "ring",
+    out: Annotated[
+        Path | None, typer.Option(help="The cell file to write; without it the cell's own, of which a copy is kept.")
+    ] = None,
+    seed: Seed = 0,
+    cleared_by: ClearedBy = None,
+) -> None:
+    """Find camera, its mounting and the arm's geometry from a ChArUco board that the arm shows to the camera."""
+    from cell.commands.calibrate import run_calibrate
+
+    run_calibrate(cell, board, part, out, seed, cleared_by)
+
+
+@app.command()
+def teach(
+    cell: Cell,
+    part: Part,
+    out: Annotated[
+        Path | None, typer.Option(help="The part file to write; without it the part's own, of which a copy is kept.")
+    ] = None,
+    poses: Annotated[
+        Path | None, typer.Option(help="Joint positions by the names of grasp points and views, instead of guiding.")
+    ] = None,
+) -> None:
+    """Write grasp points and views, to which a person guides the arm, into a part file."""
+    from cell.commands.teach import run_teach
+
+    run_teach(cell, part, out, poses)
+
+
 def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
     from cell.commands.console import answering

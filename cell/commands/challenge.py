@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from cell.challenge import Challenged, challenge, challenge_parts
-from cell.commands.console import clearing, errors, progress, require_writable, write_text
+from cell.commands.console import clearing, confirming, errors, progress, require_writable, write_text
 from cell.commands.console import out as screen
 from cell.commands.inspect import verdict_table
 from cell.config import load_cell, load_part, load_production
@@ -37,7 +37,7 @@ def run_challenge(
             raise CellError("A person lays the known parts in: run the challenge at a terminal")
     done: list[Challenged] = []
     with progress("challenging", len(order.numbers)) as bar:
-        for known in challenge(order, model, records, lay_in=lay_in, clear=clearing(cleared_by)):
+        for known in challenge(order, model, records, lay_in=lay_in, clear=clearing(cleared_by), confirm=confirming):
             done.append(known)
             bar(len(done))
     wrong = [known.wrong for known in done if known.wrong is not None]

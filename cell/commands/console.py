@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +23,7 @@ from rich.progress import (
 )
 
 from cell.interfaces import CellError, ConfigError
-from cell.start import Clear, refuse_uncleared
+from cell.start import Clear, refuse_uncleared, refuse_unconfirmed
 from detection import DetectionError
 
 out = Console(highlight=False, soft_wrap=True, markup=False)
@@ -89,6 +90,15 @@ def _ask_to_clear(found: Sequence[str], *, cleared_by: str | None) -> str:
     return str(typer.prompt("Your name"))
 
 
+def confirming(way: str) -> None:
+    """Have a person agree that a real arm goes a way for the first time; see `cell.start.Confirm`."""
+    if not sys.stdin.isatty():
+        refuse_unconfirmed(way)
+    errors.print(f"The arm goes {way} for the first time, at a tenth of its speed. Keep the stop button in your hand.")
+    if not typer.confirm("Go?"):
+        raise CellError(f"The arm was not allowed to go {way}; it stands where it was")
+
+
 def require_writable(path: Path, *, holds: str | None = None) -> None:
     """Refuse a place that cannot be written, before hours are spent on what would go there.
 
@@ -110,6 +120,15 @@ def require_writable(path: Path, *, holds: str | None = None) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_keeping(path: Path, text: str) -> None:
+    """Write a file that a person keeps; what was there before stays beside it."""
+    if path.exists():
+        kept = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        write_text(kept, path.read_text(encoding="utf-8"))
+        out.print(f"the file as it was: {kept}")
+    write_text(path, text)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from cell.commands.console import clearing, errors, progress
+from cell.commands.console import clearing, confirming, errors, progress
 from cell.commands.console import out as screen
 from cell.config import load_cell, load_part, load_production
 from cell.inspection import inspect
@@ -25,7 +25,7 @@ def run_inspect(
     done: list[InspectedPart] = []
     try:
         with progress("inspecting", count) as bar:
-            for inspected in inspect(order, model, records, clear=clearing(cleared_by)):
+            for inspected in inspect(order, model, records, clear=clearing(cleared_by), confirm=confirming):
                 done.append(inspected)
                 bar(len(done))
                 for alarm in inspected.alarms:

@@ -6,6 +6,10 @@ joint limits).
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib.resources import files
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,16 +22,6 @@ A_MAX = np.array([15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0])
 J_MAX = np.array([7500.0, 3750.0, 5000.0, 6250.0, 7500.0, 10000.0, 10000.0])
 OPENING_MAX_M = 0.08
 TOOL_V_MAX, TOOL_A_MAX = 1.7, 13.0
-
-# The hand without its fingers: boxes that cover it, by two opposite corners, mm, in the frame of the tool centre point.
-# Measured on the mesh of the hand in franka_description and rounded up.
-PALM_MM = (
-    ((-18.5, -104.0, -113.0), (18.5, 101.0, -37.0)),
-    ((-6.0, -104.0, -130.0), (6.0, -38.0, -113.0)),
-    ((-32.0, -32.0, -107.0), (32.0, 32.0, -95.0)),
-    ((-29.0, 24.0, -113.0), (29.0, 95.0, -95.0)),
-    ((-25.0, 64.0, -95.0), (25.0, 101.0, -45.0)),
-)
 
 # a (m), d (m), alpha (rad) of the seven joints, after Craig.
 _DH = (
@@ -43,6 +37,17 @@ FLANGE_M = 0.107
 # The hand is turned by -45° about the flange; the tool centre point lies between the finger tips.
 _HAND_YAW = -np.pi / 4
 TCP_M = 0.1034
+
+
+@cache
+def hand_hulls_mm() -> dict[str, tuple[NDArray[np.float64], ...]]:
+    """Return the corners (N, 3) of convex pieces of the Franka hand's "palm" and of one "finger".
+
+    Millimetres in the tool centre point's frame; the finger is the one on the side of y, the hand closed. Hulls of 24
+    and 6 slices of the meshes in franka_description (Apache-2.0), rounded to 1 and 0.5 mm.
+    """
+    pieces = json.loads(files("cell.motion").joinpath("panda_hand.json").read_text(encoding="utf-8"))
+    return {name: tuple(np.array(corners, dtype=np.float64) for corners in hulls) for name, hulls in pieces.items()}
 
 
 def _dh_constant(a: float, alpha: float) -> NDArray[np.float64]:
@@ -67,12 +72,18 @@ def _turn(angle: NDArray[np.float64], lift: float) -> NDArray[np.float64]:
 _TOOL = _turn(np.array(0.0), FLANGE_M) @ _turn(np.array(_HAND_YAW), TCP_M)
 
 
-def _frames(q: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _frames(
+    q: NDArray[np.float64], off: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frames of the joints (..., 7, 4, 4) and of the tool centre point (..., 4, 4) from positions (..., 7)."""
     frames = []
     frame = np.eye(4)
-    for joint, (constant, (_, d, _)) in enumerate(zip(_DH_CONSTANT, _DH, strict=True)):
-        frame = frame @ constant @ _turn(q[..., joint], d)
+    for joint, (constant, (a, d, alpha)) in enumerate(zip(_DH_CONSTANT, _DH, strict=True)):
+        if off is None:
+            frame = frame @ constant @ _turn(q[..., joint], d)
+        else:
+            a_off, d_off, alpha_off, theta_off = off[joint]
+            frame = frame @ _dh_constant(a + a_off, alpha + alpha_off) @ _turn(q[..., joint] + theta_off, d + d_off)
         frames.append(frame)
     return np.stack(frames, axis=-3), frame @ _TOOL
 
@@ -89,9 +100,12 @@ def forward(q: NDArray[np.float64]) -> Pose:
     return Pose(tool[:3, :3], tool[:3, 3])
 
 
-def forward_all(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`."""
-    return _frames(q)[1]
+def forward_all(q: NDArray[np.float64], *, off: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`.
+
+    `off` (7, 4) is what an arm's parameters differ from the nominal ones by: a m, d m, alpha rad, theta rad.
+    """
+    return _frames(q, off)[1]
 
 
 def jacobian(q: NDArray[np.float64]) -> NDArray[np.float64]:

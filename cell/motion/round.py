@@ -77,10 +77,11 @@ def camera_pose(mount: CameraMount) -> Pose:
     return Pose(np.stack([x, np.cross(z, x), z], axis=1), np.array(mount.position_m))
 
 
-def view_pose(view: View, grasp: GraspPoint, part: PartFile, mount: CameraMount) -> Pose:
-    """Return the tool centre point's pose at which the camera sees the held part from the view's direction."""
-    tilt, azimuth, roll = np.radians([view.tilt_deg, view.azimuth_deg, view.roll_deg])
-    to_camera = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
+def in_hand(to_camera: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the axes of the picture, right, down and away, (3, 3), in the hand's frame, for a view without roll.
+
+    `to_camera` (3,) is the unit vector to the camera in the hand's frame.
+    """
     # "The hand comes from below": the side of the fingers' opening on which it holds is down in the picture;
     # where the camera looks along it, its back is up instead.
     down = np.array([0.0, 1.0, 0.0]) - to_camera * to_camera[1]
@@ -88,8 +89,14 @@ def view_pose(view: View, grasp: GraspPoint, part: PartFile, mount: CameraMount)
         down = np.array([0.0, 0.0, -1.0]) + to_camera * to_camera[2]
     down = down / np.linalg.norm(down)
     right = np.cross(down, -to_camera)
-    in_hand = np.stack([right, down, -to_camera], axis=1)
+    return np.stack([right, down, -to_camera], axis=1)
+
+
+def view_pose(view: View, grasp: GraspPoint, part: PartFile, mount: CameraMount) -> Pose:
+    """Return the tool centre point's pose at which the camera sees the held part from the view's direction."""
+    tilt, azimuth, roll = np.radians([view.tilt_deg, view.azimuth_deg, view.roll_deg])
+    to_camera = np.array([np.sin(tilt) * np.cos(azimuth), np.sin(tilt) * np.sin(azimuth), np.cos(tilt)])
     turned = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    rotation = camera_pose(mount).rotation @ turned @ in_hand.T
+    rotation = camera_pose(mount).rotation @ turned @ in_hand(to_camera).T
     centre = grasp_pose(grasp).inverse().apply(np.array(part.centre_mm) / 1000)
     return Pose(rotation, np.array(mount.look_at_m) - rotation @ centre)

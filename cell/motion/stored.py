@@ -8,7 +8,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,6 +70,31 @@ def planned_round(file: CellFile, part: PartFile, folder: Path) -> Round:
         planned = planner.plan()
     _write(path, planned)
     return planned
+
+
+class ConfirmedWays:
+    """The ways of a round that a real arm has gone before, under a person's eyes; kept beside the round.
+
+    A round of other files, parts or limits is another one, and nothing of it is confirmed.
+    """
+
+    def __init__(self, file: CellFile, part: PartFile, folder: Path) -> None:
+        self._path = _folder() / f"round-{_key(file, part, _hulls_m(part, folder))}.confirmed.json"
+        self._ways: set[tuple[str, str]] = set()
+        with suppress(FileNotFoundError, ValueError):
+            self._ways = {(start, end) for start, end in json.loads(self._path.read_text(encoding="utf-8"))}
+
+    def __contains__(self, way: tuple[str, str]) -> bool:
+        return way in self._ways
+
+    def add(self, way: tuple[str, str]) -> None:
+        """Remember that a way was gone; where the disk refuses, it is asked about again."""
+        self._ways.add(way)
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            half = self._path.with_suffix(f".{os.getpid()}.part")
+            half.write_text(json.dumps(sorted(self._ways)), encoding="utf-8")
+            half.replace(self._path)
 
 
 def way_home(

@@ -161,7 +161,7 @@ def test_model_of_other_views_is_refused(order_of, model, tmp_path):
 def test_model_of_masked_pictures_is_refused_where_the_hand_is_not_masked(order_of, model, tmp_path, monkeypatch):
     order = alone(order_of("good", 1, seed=0))
     cell = replace(order.cell, content=order.cell.content.model_copy(update={"hand": None}))
-    monkeypatch.setattr(Cycle, "prepare", lambda self: pytest.fail("it moved"))
+    monkeypatch.setattr(Cycle, "prepare", lambda self, **asked: pytest.fail("it moved"))
     with pytest.raises(ModelMismatchError, match="the hand that is masked in the pictures"):
         next(inspect(replace(order, cell=cell), model, records_in(tmp_path)))
 

@@ -17,6 +17,7 @@ _CORNER_MM = 2.0
 FLASH_LENGTH_MM = 8.0
 # Melt creeps into gaps of the mould of 0.02 to 0.1 mm.
 _FLASH_MM = 0.06
+_CUT_WIDER_MM = 0.0005
 _FLASH_ROOT_MM = 0.3
 _FLASH_STEP_MM = 0.5
 _FLASH_TURN_COSINE = 0.8
@@ -122,7 +123,10 @@ def _root(structure: trimesh.Trimesh, mesh: trimesh.Trimesh) -> NDArray[np.float
 
 def _without(kind: str, size: float, shape: Shape, removed: trimesh.Trimesh) -> MadeDefect | None:
     """Cut a piece off; None where that parts the solid or leaves nothing to be seen from outside."""
-    left = trimesh.boolean.difference([shape.mesh, removed], engine="manifold")
+    # Where faces of both coincide, rounding leaves skins without thickness: what cuts is wider by a little.
+    cutter = removed.copy()
+    cutter.vertices = cutter.vertices + _CUT_WIDER_MM * cutter.vertex_normals
+    left = trimesh.boolean.difference([shape.mesh, cutter], engine="manifold")
     if left.is_empty or not left.is_watertight or left.body_count > 1:
         return None
     on_surface = removed.vertices[shape.mesh.nearest.on_surface(removed.vertices)[1] < _ON_SURFACE_MM]

@@ -39,7 +39,7 @@ class Shot:
     gloss : float
         Relative.
     skins : tuple of Skin
-        Gate mark, weld line and haze, on the nominal part.
+        What is printed, gate mark, weld line and haze, on the nominal part.
     """
 
     strain: NDArray[np.float64]
@@ -75,7 +75,9 @@ def mould(part: PartFile, shape: Shape, cavity: int, seed: Sequence[int]) -> Sho
     strain = size * np.eye(3)
     strain[:2, :2] += oval * np.array([[np.cos(turn), np.sin(turn)], [np.sin(turn), -np.cos(turn)]])
     gloss = max(0.0, 1 + m.gloss * shot.normal())
-    skins = [_haze(m, shape, stream(mould_seed, "haze"), stream(seed, "haze"))] if m.haze else []
+    skins = list(shape.skins)
+    if m.haze:
+        skins.append(_haze(m, shape, stream(mould_seed, "haze"), stream(seed, "haze")))
     if m.gate is not None:
         skins.append(_gate_mark(m.gate, shape, stream(mould_seed, "gate"), stream(seed, "gate")))
     if m.weld is not None:

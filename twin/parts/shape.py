@@ -14,6 +14,7 @@ from cell.config import Loaded, load_class
 from cell.interfaces import ConfigError
 from cell.schema import PartFile
 from twin.parts.fitting import check_fit
+from twin.parts.skin import Skin
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,15 @@ class Shape:
         The small pieces that can break off or stay unfilled, as far as they stand out of the part's body.
     gate_mm : (3,) float64 or None
         Where the melt enters.
+    skins : tuple of Skin
+        What is printed on it.
     """
 
     mesh: trimesh.Trimesh
     hulls: tuple[NDArray[np.float64], ...]
     structures: tuple[trimesh.Trimesh, ...]
     gate_mm: NDArray[np.float64] | None = None
+    skins: tuple[Skin, ...] = ()
 
 
 class ShapeMaker(Protocol):

@@ -27,7 +27,7 @@ def specular_integrator() -> str:
 @cache
 def _registered(variant: str) -> str:
     class Specular(mi.SamplingIntegrator):  # type: ignore[misc]
-        @dr.syntax  # type: ignore[untyped-decorator]
+        @dr.syntax
         def sample(self, scene, sampler, ray, medium=None, active=True):  # type: ignore[no-untyped-def]
             ray = mi.Ray3f(ray)
             left, light = mi.Spectrum(1.0), mi.Spectrum(0.0)

@@ -33,7 +33,7 @@ def line_says(monkeypatch, tmp_path):
     def say(*bins: str) -> str:
         address = make_records(tmp_path)
 
-        def inspect(order, model, records, *, clear, lay_in):
+        def inspect(order, model, records, *, clear, confirm, lay_in):
             for number, verdict in zip(order.numbers, bins, strict=True):
                 lay_in(number)
                 (part,) = run_line(records, range(number, number + 1))

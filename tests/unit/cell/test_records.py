@@ -63,6 +63,16 @@ def test_records_from_before_the_retries_stay_whole(tmp_path, monkeypatch):
     assert counted == [(None, 8), (0, 8)]
 
 
+def test_who_cleared_the_cell_is_on_record(tmp_path):
+    address = make_records(tmp_path)
+    with LineRecords(address, RUN) as book:
+        book.cleared(["something is in the hand"], "me")
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        said = database.execute("SELECT inspection, subject, decided, who, why FROM decisions").fetchall()
+    assert said == [(None, "cleared", "hand and scale are empty", "me", "something is in the hand")]
+    assert verified(address).problems == ()
+
+
 def test_foreign_and_newer_databases_are_refused(tmp_path):
     with sqlite3.connect(tmp_path / "records.sqlite") as other:
         other.execute("CREATE TABLE parts (id INTEGER)")

@@ -46,6 +46,7 @@ def test_show_tells_everything_about_a_part(records):
         f"is not {PART.mass.nominal_g}" in out
         and "decision: verdict: ok, by me: weighed again" in out
         and out.count("GP") == 4
+        and "retries" in out
     )
     with pytest.raises(CellError, match="no part x on record"):
         records("show", "x")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cell.schema import Defect
+from twin.parts.cap import Cap, CapConfig
 from twin.parts.defects import make_defect
 from twin.parts.dents import refined
 from twin.parts.ring import Ring, RingConfig
@@ -18,6 +19,7 @@ from twin.parts.skin import Skin
 from twin.parts.surface import within
 
 RING = Ring(RingConfig()).make()
+CAP = Cap(CapConfig()).make()
 PLAIN = dataclasses.replace(RING, structures=())
 KINDS = get_args(Defect.model_fields["kind"].annotation)
 MARKS, SHAPES = KINDS[:3], KINDS[3:]
@@ -29,6 +31,22 @@ def make(kind, size, seed, shape=RING, **options):
     sizes = (0.05, 50.0) if kind == "missing_structure" and size else (size, size)
     defect = Defect(kind=kind, size_mm=sizes, **options)
     return make_defect(defect, shape, np.random.default_rng(seed), seen_by=lambda points: 16)
+
+
+@pytest.mark.parametrize("kind", ["missing_structure", "missing", "short_shot"])
+def test_nothing_is_left_where_a_round_boss_lacks_a_piece(kind):
+    """Its faces coincide with those of what is cut away, from which rounding must leave no skins or spikes."""
+    for seed in range(4):
+        made = make(kind, 2.0, seed, shape=dataclasses.replace(CAP, gate_mm=np.zeros(3)))
+        corners = made.mesh.triangles
+        points = np.concatenate(
+            [made.mesh.triangles_center, (corners + np.roll(corners, 1, axis=1)).reshape(-1, 3) / 2]
+        )
+        low, high = made.removed.bounds
+        near = points[((points > low) & (points < high)).all(axis=1)]
+        # Positive inside; a skin without thickness lies on the surface of what was cut, 0.
+        if len(near):
+            assert trimesh.proximity.signed_distance(made.removed, near).max() < -0.00005
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,12 +4,14 @@ import numpy as np
 import pybullet as p
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from cell.config import load_cell, load_part
-from cell.interfaces import Intrinsics
+from cell.interfaces import Intrinsics, Pose
 from cell.motion.panda import forward
 from cell.motion.round import camera_pose, grasp_pose
 from cell.motion.stored import planned_round
+from cell.schema import HandShape
 from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
@@ -62,6 +64,36 @@ def test_mask_covers_the_hand_and_not_much_more(client, q, opening_m):
     whole = hand_mask(FILE.hand.model_copy(update={"palm": True}), q, opening_m, CAMERA, PICTURE)
     assert whole[hand].mean() >= 0.995
     assert whole.sum() <= 1.5 * hand.sum()
+
+
+def test_with_a_calibration_that_is_off_the_mask_is_still_the_hands_silhouette(client):
+    """Half a millimetre and 0.1° off, in random directions, against what a renderer draws of the hand alone."""
+    robot = p.loadURDF(str(panda_urdf()), useFixedBase=True, physicsClientId=client)
+    for link in range(-1, HAND_LINK):
+        p.changeVisualShape(robot, link, rgbaColor=(0, 0, 0, 0), physicsClientId=client)
+    near, k, rng = 0.1, PICTURE, np.random.default_rng(0)
+    # TinyRenderer draws half a pixel too far right and up.
+    x, y = np.array([0.5 - k.cx, 0.5 + k.cx]) / k.fx, np.array([k.cy + 0.5 - k.height, k.cy + 0.5]) / k.fy
+    projection = p.computeProjectionMatrix(*(near * x), *(near * y), near, 2.5)
+    shape = HandShape(palm=True, margin_mm=0.0)
+    overlaps = []
+    for grasp, views in zip(PART.grasps, PLANNED.views, strict=True):
+        for stop in views.values():
+            for joints, values in ((ARM_JOINTS, stop.q), (FINGER_JOINTS, [grasp.width_mm / 2000] * 2)):
+                for joint, value in zip(joints, values, strict=True):
+                    p.resetJointState(robot, joint, value, physicsClientId=client)
+            *_, drawn = p.getCameraImage(
+                k.width, k.height, VIEW, projection, renderer=p.ER_TINY_RENDERER, physicsClientId=client
+            )
+            hand = np.reshape(drawn, (k.height, k.width)) >= 0
+            for _ in range(5):
+                shift, turn = rng.normal(size=(2, 3))
+                turn *= np.radians(0.1) / np.linalg.norm(turn)
+                off = Pose(Rotation.from_rotvec(turn).as_matrix(), 0.0005 * shift / np.linalg.norm(shift))
+                mask = hand_mask(shape, stop.q, grasp.width_mm / 1000, CAMERA @ off, k)
+                overlaps.append((mask & hand).sum() / (mask | hand).sum())
+    assert np.mean(overlaps) >= 0.95
+    assert min(overlaps) >= 0.9
 
 
 def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():

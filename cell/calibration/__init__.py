@@ -1,0 +1,1 @@
+"""Camera and arm calibrated together, from pictures of a board that the arm holds."""
