@@ -18,7 +18,7 @@ def model(tmp_path_factory):
     info = InspectorInfo(
         config=DetectionConfig.model_validate({"preprocess": preprocess}),
         backbone="efficientnet_lite0",
-        network="exact",
+        network="folded",
         frame_shapes={"front": None},
         threshold=1.0,
         guarantee=None,
