@@ -26,7 +26,7 @@ _FIRM_STEPS = 5
 
 # What moves with each joint besides the links: rotor and gear, seen from the joint, kg m². Given by Franka for the
 # FR3, whose drives follow the Panda's (Drake, manipulation/models/franka_description/README.md).
-_ROTOR_KG_M2 = np.array([0.605721456, 0.605721456, 0.462474144, 0.462474144, 0.205544064, 0.205544064, 0.205544064])
+ROTOR_KG_M2 = np.array([0.605721456, 0.605721456, 0.462474144, 0.462474144, 0.205544064, 0.205544064, 0.205544064])
 # Joint friction of a Panda, Nm over rad/s: a smooth step at rest (Gaz et al., "Dynamic identification of the Franka
 # Emika Panda robot with retrieval of feasible parameters using penalty-based optimization", RA-L 2019).
 _FRICTION_NM = np.array([0.54615, 0.87224, 0.64068, 1.2794, 0.83904, 0.30301, 0.56489])
@@ -70,7 +70,7 @@ class JointServo:
         self, joints: NDArray[np.float64], rates: NDArray[np.float64], step_s: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Follow the command for a step; see `twin.world.ArmServo`."""
-        inertia = self._world.arm_inertia() + _ROTOR_KG_M2
+        inertia = self._world.arm_inertia() + ROTOR_KG_M2
         damping = 2 * self._damping_ratio * np.sqrt(self._stiffness * inertia)
         count = max(1, round(step_s / _SERVO_STEP_S))
         dt = step_s / count

@@ -302,7 +302,7 @@ class World:
             physicsClientId=self._client,
         )
 
-    def drive_fingers(self, openings_m: NDArray[np.float64], *, force_n: float) -> None:
+    def drive_fingers(self, openings_m: NDArray[np.float64], *, force_n: float, speed_m_s: float = 0.05) -> None:
         """Set what the fingers aim at, each with half of the hand's opening, pushing with up to `force_n`."""
         self._fingers = np.array(openings_m)
         for joint, opening in zip(FINGER_JOINTS, openings_m, strict=True):
@@ -312,7 +312,7 @@ class World:
                 p.POSITION_CONTROL,
                 targetPosition=opening,
                 force=force_n,
-                maxVelocity=0.05,
+                maxVelocity=speed_m_s,
                 physicsClientId=self._client,
             )
 
