@@ -52,6 +52,7 @@ _ANSWER_S = 15.0
 _INTEGRAL_HZ = 8.0
 _INTEGRAL_MAX_RAD = 0.01
 _STILL_RAD_S = 0.002
+_CLOSED_M = 0.0005
 
 _Joints = tuple[float, float, float, float, float, float, float]
 _Wrench = tuple[float, float, float, float, float, float]
@@ -343,7 +344,8 @@ class PandaGripper:
         epsilon, speed = self._config.tolerance_m, self._config.speed_m_s
         done = self._run("grasping", lambda hand: hand.grasp(width_m, speed, force_n, epsilon, epsilon))
         state = self.state()
-        return Grasp(bool(done) and state.held, state.width_m)
+        # For a thin part zero is within libfranka's tolerance: it says "grasped" of fingers that touch each other.
+        return Grasp(bool(done) and state.held and state.width_m > _CLOSED_M, state.width_m)
 
     def release(self) -> None:
         """Open the fingers."""

@@ -48,7 +48,7 @@ def reflex():
     """Into the table; nothing moves before somebody acknowledged."""
     with arm() as one:
         here = one.state().positions_rad
-        down = here + np.array([0, 1.0, 0, 0.0, 0, 0, 0])
+        down = here + np.array([0, 1.6, 0, 0.0, 0, 0, 0])
         said = named("ReflexStop", lambda: one.follow(point_to_point(here, down, goal="the table", speed=0.5)))
         time.sleep(0.5)
         back = one.state().positions_rad
@@ -103,7 +103,7 @@ def hand():
     """Open, close on nothing, open."""
     with PandaGripper(PandaGripperConfig(host=HOST), None) as one:
         one.release()
-        grasp = one.grasp(0.02, 20.0)
+        grasp = one.grasp(0.002, 20.0)
         one.release()
         return {"held": grasp.held, "closed_m": grasp.width_m, "open_m": one.state().width_m}
 

@@ -59,6 +59,7 @@ class Robot:
         self._motion: int | None = None
         self._modes = structs.OTHER, 0
         self._commanded = False
+        self._accepted = 0  # the first state of this motion
         self._lost = 0
         self._in_time: deque[bool] = deque(maxlen=_RATE_OVER)
         self._message_id = 0
@@ -159,9 +160,10 @@ class Robot:
                 continue
             if len(heard) == structs.ROBOT_COMMAND.itemsize:
                 command = np.frombuffer(heard, structs.ROBOT_COMMAND)[0]
-                if command["message_id"] == self._message_id or (
-                    not self._commanded and command["message_id"] < self._message_id
-                ):
+                # What still comes for the motion before would follow on torques that are no more.
+                answers = int(command["message_id"])
+                first = self._accepted if not self._commanded else self._message_id
+                if first <= answers <= self._message_id:
                     newest = command
 
     def _obey(self, command: np.void) -> None:
@@ -255,7 +257,7 @@ class Robot:
         self._motion = number
         self.mode = RobotMode.MOVE
         self._modes = controller, generator + 1
-        self._commanded, self._lost = False, 0
+        self._commanded, self._lost, self._accepted = False, 0, self._message_id + 1
         self.states = self.answered = 0
         self._in_time.clear()
         self._writer.clear_errors()
