@@ -1,7 +1,9 @@
 """Records: what storing 20 MP costs beside scoring, and how soon a large database answers."""
 
 import multiprocessing
+import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from cell.commands.records_shown import run_list, run_show
 from cell.interfaces import Frame
 from cell.records.archive import Archive
 from cell.records.pictures import PictureStore
+from detection import PaDiM
 
 _FRAMES, _SHAPE = 16, (3648, 5472)
 
@@ -30,6 +33,45 @@ def _score_beside() -> None:
     data = bytes(2**24)
     while True:
         zlib.crc32(data)
+
+
+def _score_pictures(model: Path, picture: np.ndarray) -> None:
+    """Score 20 MP pictures at 1024² one after the other, on all cores, as the scoring process does."""
+    scorer = PaDiM.load(model)
+    while True:
+        scorer.score(picture)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bfloat16 model of one view at 1024²."""
+    folder = tmp_path_factory.mktemp("model") / "padim"
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (1024, 1024, 3), dtype=np.uint8) for _ in range(3)]
+    PaDiM(resolution=1024, precision="bfloat16").fit(pictures).save(folder)
+    return folder
+
+
+def test_sixteen_frames_are_stored_beside_the_scorer(benchmark, tmp_path, model: Path) -> None:
+    photographs = _photographs()
+    store = PictureStore(tmp_path)
+    store.create()
+    context = multiprocessing.get_context("spawn")
+    scorer = context.Process(target=_score_pictures, args=(model, photographs[0]), daemon=True)
+    scorer.start()
+    time.sleep(20)  # until it is loaded and scores
+    try:
+        with Archive(store) as archive:
+
+            def one_part() -> None:
+                for number in range(_FRAMES):
+                    archive.submit(str(number), Frame(photographs[number % 2], 0.0, 8000.0, "c", number), None)
+                archive.collect()
+
+            benchmark.pedantic(one_part, rounds=3, iterations=1)
+        assert scorer.is_alive()
+    finally:
+        scorer.terminate()
 
 
 @pytest.mark.parametrize("busy", [0, 1, 2])
