@@ -210,6 +210,7 @@ def test_a_lost_connection_is_seen_and_found_again(tmp_path, visit):
         playwright.expect(state(page)).to_have_text("Records only")
         lost = page.locator(".lost")
         playwright.expect(lost).to_be_hidden()
+        page.wait_for_function("window.socket && window.socket.connected")  # the page is there before its connection
         server.send_signal(signal.SIGKILL)
         server.wait()
         playwright.expect(lost).to_be_visible(timeout=15_000)
