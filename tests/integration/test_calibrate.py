@@ -13,16 +13,16 @@ from cell.interfaces import ConfigError
 
 def test_calibration_finds_out_camera_and_arm(tmp_path):
     board, file = tmp_path / "part.yaml", tmp_path / "mine.yaml"
-    # Eight of the eleven views are planned and shown in half the time, and tell a little less: 1.3 instead of 0.8 px.
-    few = [line for line in load_part("board").path.read_text().splitlines() if "name: V1," not in line]
+    # Nine of the eleven views are planned and shown in less time, and tell a little less.
+    few = load_part("board").path.read_text().splitlines()
     board.write_text("\n".join(line for line in few if "name: V10" not in line and "name: V11" not in line) + "\n")
     shutil.copy(load_cell("uncalibrated").path, file)
     run_calibrate(str(file), str(board), "ring", None, 0, None)
 
     report = json.loads((tmp_path / "mine.calibration.json").read_text())
     before, nominal, after = (figures["p95"] for figures in report["errors_px_at_1024"].values())
-    assert report["pictures"] == 16
-    assert before > 30 and nominal > 3 and after < 2
+    assert report["pictures"] == 18
+    assert before > 30 and nominal > 3 and after < 1.3
     said = yaml.safe_load(file.read_text())
     assert said["camera"]["intrinsics"]["fx"] == pytest.approx(2741.3, abs=8)
     assert said["scene"]["camera"]["position_m"] == pytest.approx([0.4561, 0.7728, 0.5043], abs=3e-3)
