@@ -8,6 +8,7 @@ import tempfile
 import termios
 import threading
 import tty
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +97,7 @@ class SpeakingScale:
         """Connect; the port keeps its name, as under /dev/serial/by-id."""
         self._line, self._port = os.openpty()
         tty.setraw(self._port)
+        os.set_blocking(self._line, False)
         Path(self.port).symlink_to(os.ttyname(self._port))
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -112,8 +114,9 @@ class SpeakingScale:
         os.close(self._line)
 
     def send(self, words: bytes) -> None:
-        """Put these bytes on the line, unasked."""
-        os.write(self._line, words)
+        """Put these bytes on the line, unasked; what a full receiver cannot take is lost, as on a wire."""
+        with suppress(BlockingIOError):
+            os.write(self._line, words)
 
     def _serve(self) -> None:
         heard = b""

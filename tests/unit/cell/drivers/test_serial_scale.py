@@ -92,6 +92,13 @@ def test_silence_and_garbage(mode):
         assert scale.weigh().mass_g == 1.0
 
 
+def test_scale_that_nobody_listens_to_goes_on():
+    with scale_of("mt-sics") as (scale, far_end):
+        far_end.send(b"\xff" * 100_000)
+        far_end.pan = OnPan(1.0)
+        assert scale.weigh().mass_g == 1.0
+
+
 def test_wrong_baud_rate_is_never_a_mass():
     with scale_of("a-and-d", mode="continuous", line={"baud_rate": 9600}) as (scale, far_end):
         far_end.pan = OnPan(23.0)
