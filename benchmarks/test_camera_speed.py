@@ -11,7 +11,7 @@ from twin.camera import TwinCameraConfig, picture
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
 from twin.rendering.egl import egl_found
-from twin.world import PartBody, Snapshot
+from twin.snapshot import PartBody, Snapshot
 
 FILE, PART = load_cell("twin").content, load_part("ring").content
 

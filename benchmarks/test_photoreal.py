@@ -22,7 +22,7 @@ from twin.rendering.photoreal import SAMPLES
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp
 from twin.rendering.skins import lay_skins
-from twin.world import PartBody, Snapshot
+from twin.snapshot import PartBody, Snapshot
 
 FILE, RING = load_cell("twin").content, load_part("ring")
 CONFIG = TwinCameraConfig.model_validate(FILE.camera.options | {"renderer": "photoreal"})

@@ -231,8 +231,11 @@ class Cycle:
         if first:
             self._confirm(f"from {self._at} to {name}")
             leg = stretched(leg, min(1.0, _FIRST_SPEED / self._cell.file.motion.speed))
-        with self._timeline.step("motion", name):
-            self._cell.arm.follow(leg)
+        start, in_time = self._timeline.now(), None
+        try:
+            in_time = self._cell.arm.follow(leg)
+        finally:
+            self._timeline.add("motion", name, start, self._timeline.now(), in_time=in_time)
         if first and self._gone is not None:
             self._gone.add(way)
         self._at = name

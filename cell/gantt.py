@@ -47,6 +47,7 @@ def cycle_figures(steps: Sequence[Step]) -> dict[str, Any]:
         "seconds": seconds_by_kind(steps),
         "steps": [
             {"kind": step.kind, "name": step.name, "start_s": round(step.start_s, 4), "end_s": round(step.end_s, 4)}
+            | ({} if step.in_time is None else {"in_time": round(step.in_time, 4)})
             for step in sorted(steps, key=lambda step: step.start_s)
         ],
     }

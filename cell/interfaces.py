@@ -278,8 +278,14 @@ class Arm(Device, Protocol):
         """Return the present state."""
         ...
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         """Move along a trajectory and return at its end.
+
+        Returns
+        -------
+        float or None
+            Share, 0 to 1, of the states of the control loop that were answered in time; None where this computer
+            closes no loop.
 
         Raises
         ------

@@ -221,7 +221,7 @@ class ReplayArm(_Played):
         """Return where it stands."""
         return ArmState(self._recording.joints_rad, np.zeros(N_JOINTS), None)
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         """Go to the end of a trajectory."""
         broken = violation(trajectory)
         away = float(np.abs(self._recording.joints_rad - trajectory.positions_rad[0]).max())
@@ -231,6 +231,7 @@ class ReplayArm(_Played):
             raise MotionRejected("arm", f"moving to {trajectory.goal}", broken, "plan the motion anew")
         self._recording.joints_rad = trajectory.positions_rad[-1]
         self._recording.time_s += trajectory.duration_s
+        return None
 
     def stop(self) -> None:
         """Stay."""

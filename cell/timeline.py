@@ -15,12 +15,16 @@ ROBOT_KINDS: tuple[StepKind, ...] = ("motion", "gripper", "settling", "capture",
 
 @dataclass(frozen=True)
 class Step:
-    """Something that took time: what kind, what about, and when on the cell's time line, in seconds."""
+    """Something that took time: what kind, what about, and when on the cell's time line, in seconds.
+
+    Of a motion, `in_time` is what `cell.interfaces.Arm.follow` returned.
+    """
 
     kind: StepKind
     name: str
     start_s: float
     end_s: float
+    in_time: float | None = None
 
 
 class Timeline:
@@ -55,9 +59,9 @@ class Timeline:
         finally:
             self.add(kind, name, start, self.now())
 
-    def add(self, kind: StepKind, name: str, start_s: float, end_s: float) -> None:
+    def add(self, kind: StepKind, name: str, start_s: float, end_s: float, *, in_time: float | None = None) -> None:
         """Record a step whose times are known."""
-        self._steps.append(Step(kind, name, start_s, end_s))
+        self._steps.append(Step(kind, name, start_s, end_s, in_time))
 
 
 def robot_time(steps: Sequence[Step]) -> float | None:

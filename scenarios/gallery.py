@@ -28,9 +28,10 @@ from twin.camera import TwinCameraConfig, picture
 from twin.parts.shape import make_shape
 from twin.rendering.geometry import Renderer
 from twin.rendering.pinhole import Pinhole
+from twin.snapshot import PartBody, Snapshot
 from twin.source import TwinPartSource, TwinPartSourceConfig
 from twin.visibility import PlannedView, planned_views
-from twin.world import PartBody, Snapshot, World, WorldConfig
+from twin.world import World, WorldConfig
 
 matplotlib.use("Agg")
 

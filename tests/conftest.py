@@ -23,6 +23,13 @@ def small(name: str, width: int) -> Loaded[CellFile]:
     return replace(cell, content=cell.content.model_copy(update=changed))
 
 
+def with_twins_arm(cell: Loaded[CellFile]) -> Loaded[CellFile]:
+    """The same cell with the twin's arm and hand: faster, and the same every time."""
+    twin = load_cell("twin").content
+    changed = {name: getattr(twin, name) for name in ("world", "arm", "gripper", "motion")}
+    return replace(cell, content=cell.content.model_copy(update=changed))
+
+
 def _with(entry: ClassEntry, **options) -> ClassEntry:
     return entry.model_validate({"class": entry.path, **entry.options, **options})
 
@@ -49,3 +56,9 @@ def order_of():
 def small_cell():
     """Return a function that loads a simulated cell with small pictures."""
     return lambda name, width=304: small(name, width)
+
+
+@pytest.fixture(scope="session")
+def sensors_cell():
+    """Return a function that loads the emulated cell with small pictures and the twin's arm."""
+    return lambda width=304: with_twins_arm(small("emulated", width))

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cell.interfaces import ArmState, Grasp, GraspLost, JointTrajectory, MotionRejected, ReflexStop
+from cell.interfaces import ArmState, ConfigError, Grasp, GraspLost, JointTrajectory, MotionRejected, ReflexStop
 from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
 from cell.schema import FileModel
 from cell.setup import Setup
 from twin.arm_error import ArmError
 from twin.device import InWorld
-from twin.world import World, world_of
+from twin.world import World
 
 _START_TOLERANCE_RAD = 0.01
 _FINGER_STEPS = 2000
@@ -84,6 +84,13 @@ class JointServo:
         return self._positions, self._velocities
 
 
+def _physics_of(setup: Setup) -> World:
+    """Return the world, in this process. Raises `ConfigError` where it is none."""
+    if not isinstance(setup.world, World):
+        raise ConfigError(f"{setup.order.cell.path}: world: must be twin.world:World, which arm and hand move in")
+    return setup.world
+
+
 def _friction(velocities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Friction torque (7,) Nm, zero at rest."""
     moving = 1 / (1 + np.exp(-_FRICTION_STEEPNESS * (velocities + _FRICTION_SHIFT)))
@@ -99,7 +106,7 @@ class TwinArm(InWorld):
 
     def __init__(self, config: TwinArmConfig, setup: Setup) -> None:
         self._config = config
-        self._world = world_of(setup)
+        self._world = _physics_of(setup)
         self._fault: str | None = None
         self._following = False
         self._asked_to_stop = False
@@ -117,7 +124,7 @@ class TwinArm(InWorld):
             positions = self._error.reported(positions)
         return ArmState(positions, velocities, self._fault)
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         """Move along a trajectory; see `cell.interfaces.Arm.follow`."""
         doing = f"moving to {trajectory.goal}"
         if self._fault:
@@ -158,6 +165,7 @@ class TwinArm(InWorld):
         finally:
             self._following = False
         self._world.arrived()
+        return None
 
     def _give_way(self, way: NDArray[np.float64]) -> None:
         """Yield along the way that the arm came, until nothing presses against it: it is no stiff press."""
@@ -201,7 +209,7 @@ class TwinGripper(InWorld):
 
     def __init__(self, config: TwinGripperConfig, setup: Setup) -> None:
         self._tolerance_m = config.tolerance_m
-        self._world = world_of(setup)
+        self._world = _physics_of(setup)
 
     def grasp(self, width_m: float, force_n: float) -> Grasp:
         """Close the fingers until they hold something or meet."""

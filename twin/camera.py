@@ -17,6 +17,7 @@ from cell.motion.round import camera_pose
 from cell.schema import CameraMount, FileModel, Rgb, Scene
 from cell.setup import Setup
 from twin.conditions import Conditions
+from twin.device import world_of
 from twin.rendering.egl import EglScene, egl_found
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Renderer
 from twin.rendering.lens import Lens, blurred
@@ -26,8 +27,8 @@ from twin.rendering.sensor import bend, expose
 from twin.rendering.shading import Lamp, Materials, Mirrored, shade
 from twin.rendering.skins import Seen, lay_skins
 from twin.rendering.tiny import TinyScene
+from twin.snapshot import Snapshot
 from twin.truth import write_view
-from twin.world import Snapshot, world_of
 
 _FRAMES_PER_PART = 1000
 _LAMPS = 8

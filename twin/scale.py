@@ -6,13 +6,15 @@ import math
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cell.interfaces import ScaleOverload, ScaleUnstable, Weighing
 from cell.schema import FileModel
 from cell.setup import Setup
-from twin.device import InWorld
-from twin.world import GRAVITY_M_S2, PartBody, world_of
+from twin.device import InWorld, world_of
+from twin.snapshot import PartBody
+from twin.world import GRAVITY_M_S2, World
 
 # Sets the scale's randomness apart from everything else that follows from a part's seed.
 _STREAM = 0x5CA1E
@@ -41,24 +43,56 @@ class TwinScaleConfig(FileModel):
     timeout_s: float = Field(8.0, gt=0, le=60)
 
 
-class TwinScale(InWorld):
-    """The scale; see `cell.interfaces.Scale`. What it reads is the contact force on its pan.
+class LoadCell:
+    """What the scale's electronics feel; see `twin.world.LoadCell`.
 
-    It follows the force with the lag of its filter at all times, so a part that was only just put down has not settled,
-    one that rocks does not, and the arm shakes it as it moves.
+    It follows the force on the pan with the lag of its filter at all times, so a part that was only just put down has
+    not settled, one that rocks does not, and the arm shakes it as it moves.
     """
+
+    def __init__(self, config: TwinScaleConfig) -> None:
+        self._config = config
+        self._lag_s = config.settling_s / math.log(config.capacity_g / config.step_g)
+        self._velocities: NDArray[np.float64] | None = None
+        self._begin(None, None)
+
+    def follow(self, world: World, step_s: float) -> None:
+        """Follow the force on the pan for one step of the world."""
+        velocities = world.joints()[1]
+        if world.part is not self._part:
+            self._begin(world.part, velocities)
+        force_g = world.pan_force_n() / GRAVITY_M_S2 * 1000
+        if self._velocities is not None:
+            acceleration = float(np.linalg.norm(velocities - self._velocities)) / step_s
+            force_g += self._config.vibration_g_s2 * acceleration * float(self._rng.standard_normal())
+        self._velocities = velocities
+        self._load_g += (force_g - self._load_g) * -math.expm1(-step_s / self._lag_s)
+
+    def reading_g(self) -> float:
+        """Return what is shown now, before any taring."""
+        return self._load_g + self._drift_g + self._config.noise_g * float(self._rng.standard_normal())
+
+    def _begin(self, part: PartBody | None, velocities: NDArray[np.float64] | None) -> None:
+        """Start anew with a part: what is random follows from its seed, and the pan is empty."""
+        self._part = part
+        self._rng = np.random.default_rng((*(part.seed if part else ()), _STREAM))
+        self._drift_g = self._config.drift_g * float(self._rng.standard_normal()) if part else 0.0
+        self._load_g = 0.0
+        self._velocities = velocities if part else None
+
+
+class TwinScale(InWorld):
+    """The scale; see `cell.interfaces.Scale`. What it reads is the contact force on its pan."""
 
     Config = TwinScaleConfig
 
     def __init__(self, config: TwinScaleConfig, setup: Setup) -> None:
         self._config = config
         self._world = world_of(setup)
-        self._lag_s = config.settling_s / math.log(config.capacity_g / config.step_g)
         self._zero_g = 0.0
-        self._begin(None)
 
     def __enter__(self) -> Self:
-        self._world.follow_steps(self._feel)
+        self._world.mount(LoadCell(self._config))
         return self
 
     def tare(self) -> None:
@@ -70,34 +104,12 @@ class TwinScale(InWorld):
         grams = self._settled("weighing") - self._zero_g
         return Weighing(round(grams / self._config.step_g) * self._config.step_g, True, self._world.time_s)
 
-    def _begin(self, part: PartBody | None) -> None:
-        """Start anew with a part: what is random follows from its seed, and the pan is empty."""
-        self._part = part
-        self._rng = np.random.default_rng((*(part.seed if part else ()), _STREAM))
-        self._drift_g = self._config.drift_g * float(self._rng.standard_normal()) if part else 0.0
-        self._load_g = 0.0
-        self._velocities = self._world.joints()[1] if part else None
-
-    def _feel(self, step_s: float) -> None:
-        """Let the load cell follow the force for one step of the world."""
-        if self._world.part is not self._part:
-            self._begin(self._world.part)
-        force_g = self._world.pan_force_n() / GRAVITY_M_S2 * 1000
-        velocities = self._world.joints()[1]
-        if self._velocities is not None:
-            acceleration = float(np.linalg.norm(velocities - self._velocities)) / step_s
-            force_g += self._config.vibration_g_s2 * acceleration * float(self._rng.standard_normal())
-        self._velocities = velocities
-        self._load_g += (force_g - self._load_g) * -math.expm1(-step_s / self._lag_s)
-
     def _settled(self, doing: str) -> float:
         """Return the mean of the first readings that agree, in grams."""
-        config, readings, waited = self._config, list[float](), 0.0
-        while waited < config.timeout_s:
-            for _ in range(max(1, round(1 / config.readings_hz / self._world.step_s))):
-                self._world.step()
-                waited += self._world.step_s
-            reading = self._load_g + self._drift_g + config.noise_g * float(self._rng.standard_normal())
+        config, readings = self._config, list[float]()
+        for _ in range(math.ceil(config.timeout_s * config.readings_hz)):
+            self._world.wait(1 / config.readings_hz)
+            reading = self._world.reading_g()
             if reading > config.capacity_g:
                 raise ScaleOverload(
                     "scale",

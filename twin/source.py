@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
 from cell.schema import Defect, FileModel
 from cell.setup import Setup
-from twin.device import InWorld
+from twin.device import InWorld, world_of
 from twin.nuisances import Nuisances, make_nuisances
 from twin.parts.defects import make_defect
 from twin.parts.made import MadeDefect
 from twin.parts.moulding import Shot, mould
 from twin.parts.shape import make_shape
+from twin.snapshot import PartBody
 from twin.streams import stream
 from twin.truth import write_part
 from twin.visibility import PlannedView, planned_views, seen_by
-from twin.world import PartBody, world_of
 
 
 class TwinPartSourceConfig(FileModel):

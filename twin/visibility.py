@@ -21,7 +21,8 @@ from twin.parts.shape import Shape
 from twin.rendering.geometry import PART
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene
-from twin.world import PartBody, Snapshot, WorldConfig
+from twin.snapshot import PartBody, Snapshot
+from twin.world import WorldConfig
 
 _WIDTH, _HEIGHT = 640, 480
 # Of a depth buffer of half a millimetre a pixel: the slope of a surface within one pixel stays below this.

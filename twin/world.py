@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -12,20 +11,19 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pybullet as p
 import pybullet_data
-import trimesh
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from cell.interfaces import N_JOINTS, ConfigError, Pose
+from cell.interfaces import N_JOINTS, Pose
 from cell.motion.collision import hulls_as_obj
 from cell.motion.panda import forward
 from cell.motion.round import place_pose
 from cell.schema import FileModel
 from cell.setup import Setup
-from twin.conditions import N_GRASPS, Conditions
-from twin.device import InWorld
-from twin.parts.skin import Skin
+from twin.conditions import N_GRASPS
+from twin.device import InWorld, LoadCell, world_of
+from twin.snapshot import PartBody, Snapshot
 
 GRAVITY_M_S2 = 9.80665
 ARM_JOINTS = tuple(range(N_JOINTS))
@@ -46,67 +44,6 @@ def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, floa
     """Return (x, y, z, w) of a rotation matrix."""
     x, y, z, w = Rotation.from_matrix(rotation).as_quat()
     return float(x), float(y), float(z), float(w)
-
-
-@dataclass(frozen=True, eq=False)
-class PartBody:
-    """The part that is in the cell, with what may only be known to the twin.
-
-    Attributes
-    ----------
-    part_id : str
-    mesh : trimesh.Trimesh
-        Its surface, millimetres.
-    hulls : tuple of (N, 3) float64
-        Convex pieces for contacts, millimetres.
-    mass_g : float
-    skins : tuple of Skin
-        What lies on its surface, defects and harmless things alike; `Snapshot.skins` are those of the moment.
-    removed : tuple of trimesh.Trimesh
-        What a good part would have and this one has not.
-    altered : tuple of trimesh.Trimesh
-        The faces of its surface that a good part has not.
-    gloss : float
-        Strength of its highlights, relative.
-    conditions : Conditions
-        Under what it is inspected.
-    seed : tuple of int
-        What everything random about its pictures follows from.
-    defects : tuple of str
-        Their kinds, in the order in which they were made.
-    """
-
-    part_id: str
-    mesh: trimesh.Trimesh
-    hulls: tuple[NDArray[np.float64], ...]
-    mass_g: float
-    skins: tuple[Skin, ...]
-    removed: tuple[trimesh.Trimesh, ...]
-    altered: tuple[trimesh.Trimesh, ...]
-    gloss: float
-    conditions: Conditions
-    seed: tuple[int, ...]
-    defects: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that a picture of the world depends on: arm and finger joints, the part, where it is, and which grasp it is.
-
-    Joints and pose are the true ones, with the arm's inaccuracy and the part's slip in the hand.
-    """
-
-    joints: NDArray[np.float64]
-    fingers_m: NDArray[np.float64]
-    part: PartBody | None
-    part_pose: Pose | None
-    grasp: int = 0
-
-    @property
-    def skins(self) -> tuple[Skin, ...]:
-        """What lies on the part at this grasp."""
-        skins = self.part.skins if self.part else ()
-        return tuple(skin for skin in skins if skin.grasps is None or self.grasp in skin.grasps)
 
 
 class ArmServo(Protocol):
@@ -146,7 +83,7 @@ class World:
         self.part: PartBody | None = None
         self.servo: ArmServo | None = None
         self._grip: int | None = None
-        self._followers: list[Callable[[float], None]] = []
+        self._load_cell: LoadCell | None = None
 
     def __enter__(self) -> Self:
         self._client = p.connect(p.DIRECT)
@@ -272,12 +209,16 @@ class World:
         p.setTimeStep(step_s, physicsClientId=self._client)
         p.stepSimulation(physicsClientId=self._client)
         self._time_s += step_s
-        for follow in self._followers:
-            follow(step_s)
+        if self._load_cell is not None:
+            self._load_cell.follow(self, step_s)
 
-    def follow_steps(self, follow: Callable[[float], None]) -> None:
-        """Have `follow` called after every step with its length in seconds."""
-        self._followers.append(follow)
+    def mount(self, load_cell: LoadCell) -> None:
+        """Put a scale under the pan; from now on it follows every step."""
+        self._load_cell = load_cell
+
+    def reading_g(self) -> float:
+        """Return what the scale shows, grams; without one, nothing."""
+        return 0.0 if self._load_cell is None else self._load_cell.reading_g()
 
     def wait(self, seconds: float) -> None:
         """Let about so much time pass."""
@@ -407,15 +348,6 @@ class World:
         if self.gripped:
             pose = forward(true) @ part.conditions.slip(grasp) @ forward(reported).inverse() @ pose
         return Snapshot(true, self.fingers(), part, pose, grasp)
-
-
-def world_of(setup: Setup) -> World:
-    """Return the world that the devices of a simulated cell share. Raises `ConfigError` where there is none."""
-    if not isinstance(setup.world, World):
-        raise ConfigError(
-            f"{setup.order.cell.path}: world: must be class twin.world:World, which the simulated devices share"
-        )
-    return setup.world
 
 
 class TwinClockConfig(FileModel):

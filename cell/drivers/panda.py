@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -35,7 +36,7 @@ from cell.interfaces import (
     ReflexStop,
 )
 from cell.motion.panda import OPENING_MAX_M, forward
-from cell.motion.trajectory import violation
+from cell.motion.trajectory import smoothed, violation
 from cell.schema import FileModel
 from cell.setup import Setup
 
@@ -48,9 +49,10 @@ _FILTER = 0.2
 # A robot that sends no state for so long is gone: libfranka gives up after one second itself.
 _SILENT_S = 2.0
 _ANSWER_S = 15.0
-# The set-point is moved on by this share of the error a second, and by no more than so much in all.
-_INTEGRAL_HZ = 8.0
-_INTEGRAL_MAX_RAD = 0.01
+# The set-point is moved on by this share of the error a second, and by no more than so much in all: panda-py pushes
+# back with some 20 Nm within 0.1 rad of a joint's limit.
+_INTEGRAL_HZ = 4.0
+_INTEGRAL_MAX_RAD = 0.03
 _STILL_RAD_S = 0.002
 _CLOSED_M = 0.0005
 
@@ -68,17 +70,27 @@ class CollisionBehavior(FileModel):
 
 
 class PandaArmConfig(FileModel):
-    """Where the robot is, and how it is driven."""
+    """Where the robot is, and how it is driven.
+
+    panda-py lets a torque change by about 400 Nm/s. A stiffer arm asks for more once it is some 10 mrad off, as after a
+    set-point that came late, and then swings up until it breaks a limit.
+    """
 
     host: str = Field(description="address of the control unit, not of the arm")
     desk: Literal["leave", "unlock"] = Field("leave", description="unlock: open the brakes and activate FCI on connect")
     realtime: Literal["enforce", "ignore"] = Field("enforce", description="ignore: also run on an ordinary kernel")
     collision: CollisionBehavior = CollisionBehavior()
-    stiffness_nm_rad: _Joints = (2000.0, 2000.0, 2000.0, 2000.0, 1000.0, 800.0, 500.0)
-    damping_nms_rad: _Joints = (90.0, 90.0, 90.0, 70.0, 35.0, 28.0, 20.0)
+    stiffness_nm_rad: _Joints = (800.0, 800.0, 800.0, 800.0, 500.0, 400.0, 250.0)
+    damping_nms_rad: _Joints = (72.0, 74.0, 55.0, 55.0, 21.0, 17.0, 12.0)
+    smoothing_s: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="over which accelerations are ramped",
+    )
     tolerance_mm: float = Field(0.3, gt=0, le=10, description="of the tool centre point at the end of a motion")
     tolerance_deg: float = Field(0.1, gt=0, le=5)
-    settle_s: float = Field(3.0, gt=0, le=10, description="until it must be there")
+    settle_s: float = Field(5.0, gt=0, le=10, description="until it must be there")
 
 
 class PandaArm:
@@ -101,7 +113,6 @@ class PandaArm:
         self._panda: Any = None
         self._fault: str | None = None
         self._moving = False
-        self.success_rate = 1.0
 
     def __enter__(self) -> Self:
         if self._config.desk == "unlock":
@@ -119,7 +130,7 @@ class PandaArm:
         state = self._read("reading its state")
         return ArmState(np.array(state.q), np.array(state.dq), self._fault_of(state))
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         """Move along a trajectory; see `cell.interfaces.Arm.follow`.
 
         Raises
@@ -144,7 +155,7 @@ class PandaArm:
             raise MotionRejected("arm", doing, problem, "plan the motion from where it stands")
         self._moving = True
         try:
-            self._stream(trajectory, doing)
+            return self._stream(trajectory, doing)
         except libfranka_errors() as error:
             self._fail(doing, error)
         finally:
@@ -172,7 +183,8 @@ class PandaArm:
             self._fail("recovering", error)
         self._fault = None
 
-    def _stream(self, trajectory: JointTrajectory, doing: str) -> None:
+    def _stream(self, trajectory: JointTrajectory, doing: str) -> float:
+        """Return the mean of what the robot said about commands in time."""
         panda, config = self._panda, self._config
         controller = controllers.JointPosition(
             np.array(config.stiffness_nm_rad), np.array(config.damping_nms_rad), filter_coeff=_FILTER
@@ -181,14 +193,14 @@ class PandaArm:
         before = _seconds(panda.get_state())
         panda.start_controller(controller)
         try:
-            states = self._states(after=before)
-            self._send(controller, states, trajectory)
-            rate = self._settle(controller, states, trajectory, doing)
+            rates: list[float] = []
+            states = self._states(rates, after=before)
+            self._send(controller, states, smoothed(trajectory, config.smoothing_s))
+            self._settle(controller, states, trajectory, doing)
         finally:
             within(_ANSWER_S, "arm", doing, panda.stop_controller)
         panda.raise_error()
-        self.success_rate = rate
-        _log.info("%s: %.1f %% of the states were answered in time", doing, 100 * rate)
+        return float(np.mean(rates))
 
     def _send(self, controller: Any, states: Iterator[tuple[Any, float]], trajectory: JointTrajectory) -> None:
         """Send set-points until the robot's time is at the end of the trajectory."""
@@ -210,8 +222,8 @@ class PandaArm:
 
     def _settle(
         self, controller: Any, states: Iterator[tuple[Any, float]], trajectory: JointTrajectory, doing: str
-    ) -> float:
-        """Move the set-point on until the end is reached; return the share of states that were answered in time."""
+    ) -> None:
+        """Move the set-point on until the end is reached."""
         goal = trajectory.positions_rad[-1]
         shift, last, until = np.zeros_like(goal), None, None
         off_mm = off_deg = np.inf
@@ -222,14 +234,14 @@ class PandaArm:
             off_mm, off_deg = _away(q, goal)
             near = off_mm <= self._config.tolerance_mm / 2 and off_deg <= self._config.tolerance_deg / 2
             if near and np.abs(dq).max() < _STILL_RAD_S:
-                return float(state.control_command_success_rate)
+                return
             if now > until:
                 break
             shift = np.clip(shift + _INTEGRAL_HZ * (now - last) * (goal - q), -_INTEGRAL_MAX_RAD, _INTEGRAL_MAX_RAD)
             last = now
             controller.set_control(goal + shift, np.zeros_like(goal))
         if off_mm <= self._config.tolerance_mm and off_deg <= self._config.tolerance_deg:
-            return float(state.control_command_success_rate)
+            return
         raise DeviceTimeout(
             "arm",
             doing,
@@ -237,8 +249,8 @@ class PandaArm:
             "look what holds it, at its load, and at the stiffness in the cell file",
         )
 
-    def _states(self, *, after: float) -> Iterator[tuple[Any, float]]:
-        """Yield the controller's newest state and the robot's time, s, about each millisecond."""
+    def _states(self, rates: list[float], *, after: float) -> Iterator[tuple[Any, float]]:
+        """Yield the controller's newest state and the robot's time, s, and keep its rate of success."""
         panda, last, seen = self._panda, after, time.monotonic()
         while True:
             panda.raise_error()
@@ -246,15 +258,16 @@ class PandaArm:
             now = _seconds(state)
             if now > last:
                 last, seen = now, time.monotonic()
+                rates.append(state.control_command_success_rate)
                 yield state, now
             elif time.monotonic() - seen > _SILENT_S:
                 raise RuntimeError("UDP receive: no state comes")
             time.sleep(_PERIOD_S)
 
     def _read(self, doing: str) -> Any:
-        panda = self._connected(doing)
+        self._connected(doing)
         try:
-            return within(_ANSWER_S, "arm", doing, panda.get_robot().read_once)
+            return within(_ANSWER_S, "arm", doing, lambda: self._panda.get_robot().read_once())
         except libfranka_errors() as error:
             self._fail(doing, error)
 
@@ -269,6 +282,8 @@ class PandaArm:
 
     def _fail(self, doing: str, error: Exception) -> NoReturn:
         """Raise what an error of the client library means, and remember it."""
+        # Whoever keeps the error would keep the client: destroyed after its robot has gone it ends the process.
+        traceback.clear_frames(error.__traceback__)
         found: DeviceError = meaning("arm", doing, error)
         if isinstance(found, ReflexStop):
             self._fault = self._fault or found.problem

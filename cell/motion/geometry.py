@@ -71,14 +71,14 @@ class CorrectedArm:
         real = state.positions_rad
         return replace(state, positions_rad=joints_at(forward_all(real, off=self._off), forward_all, real))
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         """Move along a trajectory of nominal joints; see `cell.interfaces.Arm`."""
         nominal = trajectory.positions_rad
         real = joints_at(forward_all(nominal), lambda q: forward_all(q, off=self._off), nominal)
         rates = np.gradient(real - nominal, trajectory.times_s, axis=0)
         velocities = trajectory.velocities_rad_s + rates
         velocities[[0, -1]] = trajectory.velocities_rad_s[[0, -1]]
-        self._arm.follow(replace(trajectory, positions_rad=real, velocities_rad_s=velocities))
+        return self._arm.follow(replace(trajectory, positions_rad=real, velocities_rad_s=velocities))
 
     def stop(self) -> None:
         """Stop."""

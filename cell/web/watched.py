@@ -66,10 +66,11 @@ class _ToldArm(_Told):
         super().__init__(device, tell)
         self._stop = stop
 
-    def follow(self, trajectory: JointTrajectory) -> None:
+    def follow(self, trajectory: JointTrajectory) -> float | None:
         self._tell("moving", trajectory.goal)
         with self._stop.over(self._device, f"moving to {trajectory.goal}"):
-            self._device.follow(trajectory)
+            in_time: float | None = self._device.follow(trajectory)
+        return in_time
 
 
 class _ToldCamera(_Told):

@@ -19,7 +19,7 @@ def ready(cell):
 def test_clock_goes_forward(cell):
     before = cell.clock.now()
     cell.clock.sleep(0.1)
-    assert cell.clock.now() - before == pytest.approx(0.1, abs=0.02)
+    assert 0.08 < cell.clock.now() - before < 1.0
 
 
 def test_arm_reaches_the_end_of_a_trajectory(ready):
@@ -27,14 +27,15 @@ def test_arm_reaches_the_end_of_a_trajectory(ready):
     here = cell.arm.state().positions_rad
     there = here + np.array([0.1, 0.05, 0, 0, 0, 0.1, -0.2])
     before = cell.clock.now()
-    trajectory = point_to_point(here, there, goal="a little aside")
+    speed = cell.file.motion.speed
+    trajectory = point_to_point(here, there, goal="a little aside", speed=speed)
     cell.arm.follow(trajectory)
     cell.clock.sleep(0.5)  # an arm comes to rest after its command does
     state = cell.arm.state()
     np.testing.assert_allclose(state.positions_rad, there, atol=1e-3)
     assert state.fault is None
     assert cell.clock.now() - before >= trajectory.duration_s * 0.99
-    cell.arm.follow(point_to_point(state.positions_rad, here, goal="back"))
+    cell.arm.follow(point_to_point(state.positions_rad, here, goal="back", speed=speed))
 
 
 def test_arm_refuses_a_trajectory_that_starts_elsewhere(ready):

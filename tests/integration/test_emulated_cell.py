@@ -1,4 +1,4 @@
-"""Real drivers in the whole cycle: pictures and masses through pylon and a serial line, to a verdict."""
+"""Camera and scale by their drivers in the whole cycle, to a verdict."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ from scenarios.faults import Fault, with_faults
 
 
 @pytest.fixture(scope="module")
-def order(small_cell) -> Order:
-    return Order(small_cell("emulated", width=456), load_part("ring"), load_production("good"), range(6), 1)
+def order(sensors_cell) -> Order:
+    return Order(sensors_cell(456), load_part("ring"), load_production("good"), range(6), 1)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from cell.schema import Scene
 from detection.kernels import parallel_kernel
 from twin.rendering.geometry import ARM, BOXES, FAR_M, FINGER, NEAR_M, NOTHING, PAN, PART, Geometry
 from twin.rendering.pinhole import Pinhole
-from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf, quaternion
+from twin.snapshot import PartBody, Snapshot
+from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, panda_urdf, quaternion
 
 _LINK_BITS = 24
 _N_LINKS = 16

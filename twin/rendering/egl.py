@@ -21,7 +21,7 @@ from cell.schema import Scene
 from twin.rendering.bodies import Bodies
 from twin.rendering.geometry import Geometry
 from twin.rendering.pinhole import Pinhole
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 # The plugin's frame buffer stays at 1024 × 768 pixels whatever is asked for; larger pictures are upscaled copies.
 _TILE = (1024, 768)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.rendering.pinhole import Pinhole
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 NOTHING, PART, FINGER, ARM, PAN, BOXES = range(6)
 """What a pixel shows; the cell's boxes are counted on from `BOXES`."""

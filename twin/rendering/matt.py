@@ -16,7 +16,8 @@ from cell.interfaces import Pose
 from cell.schema import Scene
 from twin.rendering.geometry import ARM, BOXES, FINGER, PAN
 from twin.rendering.shading import Lamp, corner_normals
-from twin.world import ARM_JOINTS, FINGER_JOINTS, Snapshot, panda_urdf
+from twin.snapshot import Snapshot
+from twin.world import ARM_JOINTS, FINGER_JOINTS, panda_urdf
 
 # Light runs straight between corners; on faces larger than this it would not.
 _LARGEST_M = 0.05

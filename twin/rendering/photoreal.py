@@ -20,7 +20,7 @@ from twin.rendering.matt import MattBodies, Surface, matt_light
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials, corner_normals
 from twin.rendering.skins import hidden_share
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 N_POLYCARBONATE = 1.585
 SAMPLES = 16

@@ -12,7 +12,7 @@ from cell.interfaces import Intrinsics, Pose
 from detection.kernels import CHUNKS, kernel, parallel_kernel
 from twin.rendering.geometry import PART, Geometry
 from twin.rendering.raster import project_triangles, span
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 # 4 × 4 points in each pixel, a bit for each.
 _FINE = 4

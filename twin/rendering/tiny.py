@@ -13,7 +13,7 @@ from cell.schema import Scene
 from twin.rendering.bodies import Bodies
 from twin.rendering.geometry import NOTHING, Geometry
 from twin.rendering.pinhole import Pinhole
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 # TinyRenderer draws everything half a pixel too far right and up.
 _SHIFT = 0.5

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cell.interfaces import N_JOINTS
 from cell.motion.round import place_pose
 from twin.arm import ROTOR_KG_M2
+from twin.snapshot import PartBody
 from twin.wire.model import Model
-from twin.world import ARM_JOINTS, FINGER_JOINTS, GRAVITY_M_S2, HAND_LINK, PartBody, World
+from twin.world import ARM_JOINTS, FINGER_JOINTS, GRAVITY_M_S2, HAND_LINK, World
 
 STEP_S = 0.001
 # Dry and viscous friction of each joint.
@@ -88,6 +89,11 @@ class ServedWorld(World):
         p.setJointMotorControlArray(
             self.robot, ARM_JOINTS, p.TORQUE_CONTROL, forces=torques.tolist(), physicsClientId=self._client
         )
+
+    def push_hand(self, force_n: NDArray[np.float64]) -> None:
+        """Push the hand with a force (3,) N for the next step."""
+        here = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)[0]
+        p.applyExternalForce(self.robot, HAND_LINK, force_n.tolist(), here, p.WORLD_FRAME, physicsClientId=self._client)
 
     def release_arm(self) -> None:
         """Leave nothing but dry friction in the joints."""

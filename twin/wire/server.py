@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -43,15 +42,15 @@ class Serving:
 class Server:
     """Serves a world; a context manager."""
 
-    def __init__(self, setup: Setup, serving: Serving) -> None:
+    def __init__(self, setup: Setup, serving: Serving, config: WorldConfig | None = None) -> None:
         self._setup = setup
         self._serving = serving
-        self._followers: list[Callable[[], None]] = []
+        self._config = (config or WorldConfig()).model_copy(update={"contact_step_s": STEP_S})
 
     def __enter__(self) -> Self:
         library = library_file()
         with ExitStack() as stack:
-            self.world = stack.enter_context(ServedWorld(WorldConfig(contact_step_s=STEP_S), self._setup))
+            self.world = stack.enter_context(ServedWorld(self._config, self._setup))
             self.plant = Plant(self.world, Model(library))
             host = self._serving.host
             try:

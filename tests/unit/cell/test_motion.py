@@ -10,7 +10,7 @@ from cell.interfaces import JointTrajectory, MotionRejected, Pose
 from cell.motion.inverse import inverse
 from cell.motion.panda import Q_MAX, Q_MIN, forward, jacobian
 from cell.motion.round import camera_pose, grasp_pose, view_pose
-from cell.motion.trajectory import point_to_point, stretched, time_path, tool_peaks, violation
+from cell.motion.trajectory import point_to_point, smoothed, stretched, time_path, tool_peaks, violation
 from twin.world import panda_urdf
 
 HOME = np.array(load_cell("twin").content.motion.home_rad)
@@ -149,3 +149,15 @@ def test_hand_comes_from_below_without_roll():
             hand = camera.inverse() @ view_pose(view, part.grasps[0], part, scene.camera)
             centre = hand.apply(grasp_pose(part.grasps[0]).inverse().apply(np.array(part.centre_mm) / 1000))
             assert hand.position_m[1] > centre[1], view.name
+
+
+def test_smoothed_motion_has_the_same_ends_and_less_jerk():
+    fast = point_to_point(HOME, HOME + 0.4, goal="x")
+    slow = smoothed(fast, 0.05)
+    np.testing.assert_allclose(slow.positions_rad[[0, -1]], fast.positions_rad[[0, -1]], atol=1e-12)
+    np.testing.assert_allclose(slow.velocities_rad_s[[0, -1]], 0.0, atol=1e-12)
+    assert slow.duration_s == pytest.approx(fast.duration_s + 0.049)
+    np.testing.assert_allclose(np.gradient(slow.positions_rad, 0.001, axis=0), slow.velocities_rad_s, atol=0.01)
+    accelerations = [np.diff(one.velocities_rad_s, axis=0) / 0.001 for one in (fast, slow)]
+    jerks = [np.abs(np.diff(one, axis=0)).max() / 0.001 for one in accelerations]
+    assert jerks[1] <= 2.1 * np.abs(accelerations[0]).max() / 0.05 < jerks[0]

@@ -36,7 +36,7 @@ SAID = {
     "gripper part lost": "no longer in the hand",
     "arm reflex": "stopped itself",
     "arm connection lost": "gone",
-    "arm stop pressed": "stop was pressed",
+    "arm stop pressed": "stop was pressed|emergency|user stop|preempted",
 }
 ERRORS = {
     "camera lost": NotConnected,
@@ -53,8 +53,9 @@ ERRORS = {
 }
 FAULTS = load_file("faults", "each", Scenario).content.faults
 # On the emulated cell the drivers meet the fault itself; on the twin one stands for all that are raised alike.
-CASES = [("emulated", fault) for fault in FAULTS if fault.device in ("camera", "scale")] + [
-    ("twin", fault) for fault in FAULTS if fault.device in ("gripper", "arm") or fault.kind in ("lost", "silent")
+ARM = [fault for fault in FAULTS if fault.device in ("gripper", "arm")]
+CASES = [("emulated", fault) for fault in FAULTS if fault not in ARM] + [
+    ("twin", fault) for fault in FAULTS if fault in ARM or fault.kind in ("lost", "silent")
 ]
 
 
@@ -66,8 +67,17 @@ def order_on(cell) -> Order:
 
 
 @pytest.mark.parametrize("name, fault", CASES, ids=[f"{name}: {f.device} {f.kind}" for name, f in CASES])
-def test_fault_ends_as_it_must(name, fault, small_cell):
-    outcome = provoke(order_on(small_cell(name)), fault)
+def test_fault_ends_as_it_must(name, fault, small_cell, sensors_cell):
+    ends_as_it_must(provoke(order_on(sensors_cell() if name == "emulated" else small_cell(name)), fault), fault)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ARM, ids=[f"{f.device} {f.kind}" for f in ARM])
+def test_fault_that_comes_over_the_wire_ends_as_it_must(fault, small_cell):
+    ends_as_it_must(provoke(order_on(small_cell("emulated")), fault), fault)
+
+
+def ends_as_it_must(outcome, fault):
     (error,) = outcome.errors
     assert error.startswith(f"{fault.device}: ")
     assert any(
@@ -93,8 +103,8 @@ def test_named_error_is_raised_at_its_call_and_at_no_other(fault):
     call()
 
 
-def test_single_incomplete_picture_is_a_counted_retry(small_cell):
-    outcome = provoke(order_on(small_cell("emulated")), Fault(device="camera", kind="incomplete", call=2))
+def test_single_incomplete_picture_is_a_counted_retry(sensors_cell):
+    outcome = provoke(order_on(sensors_cell()), Fault(device="camera", kind="incomplete", call=2))
     assert (outcome.errors, outcome.bin, outcome.retries) == ((), "ok", 1)
 
 

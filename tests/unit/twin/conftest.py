@@ -7,7 +7,7 @@ from twin.conditions import Conditions
 from twin.rendering.egl import egl_found
 from twin.rendering.geometry import PART, Geometry
 from twin.rendering.pinhole import Pinhole
-from twin.world import PartBody, Snapshot
+from twin.snapshot import PartBody, Snapshot
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ def test_mosaic_takes_each_channel_where_its_filter_is(pixel_format, first):
     assert np.unique(mosaic, return_counts=True)[1].tolist() == [6, 12, 6]
 
 
-def test_driver_delivers_what_the_twin_rendered(small_cell):
-    order = Order(small_cell("emulated"), load_part("ring"), load_production("good"), range(1), 3)
+def test_driver_delivers_what_the_twin_rendered(sensors_cell, small_cell):
+    order = Order(sensors_cell(), load_part("ring"), load_production("good"), range(1), 3)
     twin = Order(small_cell("twin"), load_part("ring"), load_production("good"), range(1), 3)
     frames = []
     for each in (order, twin):
@@ -56,13 +56,14 @@ def test_driver_delivers_what_the_twin_rendered(small_cell):
     assert emulated.number == rendered.number and emulated.serial != rendered.serial
 
 
-def test_part_with_a_defect_is_placed_by_the_views_of_the_emulated_camera(small_cell):
-    order = Order(small_cell("emulated"), load_part("ring"), load_production("mixed"), range(1, 2), 3)
+def test_part_with_a_defect_is_placed_by_the_views_of_the_emulated_camera(sensors_cell):
+    order = Order(sensors_cell(), load_part("ring"), load_production("mixed"), range(1, 2), 3)
     with open_cell(order) as cell:
         assert cell.source.next().part_id == "mixed-00001"
 
 
 def test_emulated_cell_differs_from_the_twin_by_its_devices_alone():
     twin, emulated = load_cell("twin").content, load_cell("emulated").content
-    same = set(type(twin).model_fields) - {"kind", "copies", "camera", "scale"}
+    same = set(type(twin).model_fields) - {"kind", "copies", "world", "arm", "gripper", "camera", "scale", "motion"}
     assert all(getattr(twin, name) == getattr(emulated, name) for name in same)
+    assert emulated.motion.model_copy(update={"speed": twin.motion.speed}) == twin.motion

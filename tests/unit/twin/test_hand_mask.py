@@ -17,7 +17,8 @@ from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
 from twin.rendering.tiny import TinyScene
-from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, PartBody, Snapshot, panda_urdf
+from twin.snapshot import PartBody, Snapshot
+from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, panda_urdf
 
 FILE, PART, FOLDER = load_cell("twin").content, load_part("ring").content, load_part("ring").path.parent
 CAMERA = camera_pose(FILE.scene.camera)

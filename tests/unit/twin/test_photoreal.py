@@ -19,7 +19,7 @@ from twin.rendering.photoreal import N_POLYCARBONATE, PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials
 from twin.rendering.tiny import TinyScene
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 FILE, RING = load_cell("twin").content, load_part("ring")
 HOME = np.array(FILE.motion.home_rad)

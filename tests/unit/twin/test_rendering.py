@@ -14,7 +14,7 @@ from twin.rendering.egl import EglScene
 from twin.rendering.geometry import ARM, FAR_M, FINGER, NOTHING, PART
 from twin.rendering.raster import nearest_faces, project_triangles
 from twin.rendering.tiny import TinyScene
-from twin.world import Snapshot
+from twin.snapshot import Snapshot
 
 FILE, RING = load_cell("twin").content, load_part("ring").content
 HOME = np.array(FILE.motion.home_rad)

@@ -18,12 +18,17 @@ class Bench:
         self.grams, self.speed, self.time_s, self.step_s = grams, 0.0, 0.0, STEP_S
         self.part = SimpleNamespace(seed=seed)
 
-    def follow_steps(self, follow):
-        self.follow = follow
+    def mount(self, load_cell):
+        self.reading_g = load_cell.reading_g
+        self.follow = load_cell.follow
 
     def step(self):
         self.time_s += STEP_S
-        self.follow(STEP_S)
+        self.follow(self, STEP_S)
+
+    def wait(self, seconds):
+        for _ in range(round(seconds / STEP_S)):
+            self.step()
 
     def pan_force_n(self):
         grams = self.grams(self.time_s) if callable(self.grams) else self.grams
@@ -47,11 +52,11 @@ def scale_on(monkeypatch):
 
 def test_the_full_load_is_shown_to_one_step_after_the_settling_time(scale_on):
     bench = Bench(grams=100.0)
-    scale = scale_on(bench, settling_s=3.0, **EXACT)
+    scale_on(bench, settling_s=3.0, **EXACT)
     shown = []
     for _ in range(round(3 / STEP_S)):
         bench.step()
-        shown.append(scale._load_g)
+        shown.append(bench.reading_g())
     assert 99.998 < shown[-1] < 100 and shown[round(1.5 / STEP_S)] < 99.9
 
 
