@@ -1,22 +1,37 @@
 """The command line: what a user sees when something is wrong."""
 
+import io
+import signal
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import pytest
 
+from cell.commands import main
+
 
 def twinspect(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", "from cell.commands import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=200,
-    )
+    """Run a command in this process: loading the libraries anew takes ten seconds each time."""
+    said, complained, code = io.StringIO(), io.StringIO(), 0
+    handled = signal.getsignal(signal.SIGTERM)
+    with (
+        patch.object(sys, "argv", ["twinspect", *map(str, arguments)]),
+        chdir(cwd or "."),
+        redirect_stdout(said),
+        redirect_stderr(complained),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, handled)
+    return subprocess.CompletedProcess(arguments, code, said.getvalue(), complained.getvalue())
 
 
 def photographs(folder: Path, *, good: int = 4) -> Path:
@@ -47,7 +62,7 @@ def test_help_names_the_commands_and_is_quick_to_load():
 
 def test_photographs_train_and_evaluate(tmp_path):
     data, model, figures = photographs(tmp_path / "data"), tmp_path / "model", tmp_path / "r.json"
-    trained = twinspect("train", data, "--out", model)
+    trained = twinspect("train", data, "--out", model, "--features", "25")
     assert trained.returncode == 0, trained.stderr
     evaluated = twinspect("evaluate", data, "--model", model, "--json", figures)
     assert evaluated.returncode == 0, evaluated.stderr
