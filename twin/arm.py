@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cell.interfaces import ArmState, ConfigError, Grasp, GraspLost, JointTrajectory, MotionRejected, ReflexStop
+from cell.motion.dynamics import ROTOR_KG_M2
 from cell.motion.panda import OPENING_MAX_M
 from cell.motion.trajectory import violation
 from cell.schema import FileModel
@@ -24,9 +25,6 @@ _CLOSED_M = 1e-3
 _FIRM_STEPS = 5
 
 
-# What moves with each joint besides the links: rotor and gear, seen from the joint, kg m². Given by Franka for the
-# FR3, whose drives follow the Panda's (Drake, manipulation/models/franka_description/README.md).
-ROTOR_KG_M2 = np.array([0.605721456, 0.605721456, 0.462474144, 0.462474144, 0.205544064, 0.205544064, 0.205544064])
 # Joint friction of a Panda, Nm over rad/s: a smooth step at rest (Gaz et al., "Dynamic identification of the Franka
 # Emika Panda robot with retrieval of feasible parameters using penalty-based optimization", RA-L 2019).
 _FRICTION_NM = np.array([0.54615, 0.87224, 0.64068, 1.2794, 0.83904, 0.30301, 0.56489])

@@ -70,7 +70,9 @@ def meaning(device: str, doing: str, error: Exception) -> DeviceError:
     if "communication_constraints_violation" in said:
         remedy = "look at the load of this computer and at the network, then acknowledge"
         return ReflexStop(device, doing, f"commands came too late ({said})", remedy)
-    if "reflex" in said or "preempted" in said or "User Stop" in said or "emergency" in said.lower():
+    if "user stop" in said.lower() or "emergency" in said.lower():
+        return ReflexStop(device, doing, f"stop was pressed ({said})", "look at the cell, release it, and acknowledge")
+    if "reflex" in said or "preempted" in said:
         return ReflexStop(device, doing, f"it stopped itself ({said})", "look at the cell and acknowledge")
     if any(word in said for word in ("UDP", "TCP", "onnection", "socket")):
         return NotConnected(device, doing, f"it is gone ({said})", "look at its cable, power and network")

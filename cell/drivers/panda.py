@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
@@ -35,6 +36,7 @@ from cell.interfaces import (
     NotConnected,
     ReflexStop,
 )
+from cell.motion.dynamics import ArmDynamics
 from cell.motion.panda import OPENING_MAX_M, forward
 from cell.motion.trajectory import smoothed, violation
 from cell.schema import FileModel
@@ -118,11 +120,13 @@ class PandaArm:
         if self._config.desk == "unlock":
             prepare_with_desk(self._config.host)
         self._connected("connecting")
+        self._dynamics = ArmDynamics().__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._dynamics.__exit__(kind, error, trace)
         self._panda = None
 
     def state(self) -> ArmState:
@@ -195,12 +199,17 @@ class PandaArm:
         try:
             rates: list[float] = []
             states = self._states(rates, after=before)
-            self._send(controller, states, smoothed(trajectory, config.smoothing_s))
+            self._send(controller, states, self._ahead(smoothed(trajectory, config.smoothing_s)))
             self._settle(controller, states, trajectory, doing)
         finally:
             within(_ANSWER_S, "arm", doing, panda.stop_controller)
         panda.raise_error()
         return float(np.mean(rates))
+
+    def _ahead(self, trajectory: JointTrajectory) -> JointTrajectory:
+        """Return what to send so that the arm follows: its spring is stretched by what accelerates it."""
+        stretch = self._dynamics.inertial_torques(trajectory) / np.array(self._config.stiffness_nm_rad)
+        return replace(trajectory, positions_rad=trajectory.positions_rad + stretch)
 
     def _send(self, controller: Any, states: Iterator[tuple[Any, float]], trajectory: JointTrajectory) -> None:
         """Send set-points until the robot's time is at the end of the trajectory."""

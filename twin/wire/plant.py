@@ -10,8 +10,8 @@ import pybullet as p
 from numpy.typing import NDArray
 
 from cell.interfaces import N_JOINTS
+from cell.motion.dynamics import ROTOR_KG_M2
 from cell.motion.round import place_pose
-from twin.arm import ROTOR_KG_M2
 from twin.snapshot import PartBody
 from twin.wire.model import Model
 from twin.world import ARM_JOINTS, FINGER_JOINTS, GRAVITY_M_S2, HAND_LINK, World

@@ -36,7 +36,7 @@ SAID = {
     "gripper part lost": "no longer in the hand",
     "arm reflex": "stopped itself",
     "arm connection lost": "gone",
-    "arm stop pressed": "stop was pressed|emergency|user stop|preempted",
+    "arm stop pressed": "stop was pressed",
 }
 ERRORS = {
     "camera lost": NotConnected,
