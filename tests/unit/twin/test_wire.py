@@ -8,13 +8,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pybullet as p
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell.config import load_cell, load_part, load_production
 from cell.interfaces import ConfigError
-from cell.motion.panda import FLANGE_M, TCP_M, forward
+from cell.motion.panda import FLANGE_M, Q_MAX, TCP_M, forward
 from cell.setup import Order, Setup
 from twin.wire import structs
 from twin.wire.model import Model, library_file
@@ -259,6 +260,26 @@ def test_torques_that_no_robot_takes_end_the_motion(robot, torque, fault):
     robot.steps(1)
     robot.command(tau_J_d=torque)
     assert robot.answer() == Moved.REFLEX and robot.state()["errors"][fault]
+
+
+@needs_compiler
+def test_joint_that_is_driven_to_its_end_stops_there(robot, server):
+    robot.ask(RobotCall.MOVE, controller_mode=structs.EXTERNAL, motion_generator_mode=structs.JOINT_VELOCITY)
+    robot.steps(1)
+    before = robot.state()["q"]
+    robot.steps(1)
+    for _ in range(4000):
+        robot.command(tau_J_d=[0, 0, 0, 0, 0, 0, 1.0])
+        if not server.robot.moving:
+            break
+    assert robot.answer() == Moved.REFLEX
+    robot.steps(1)
+    state = robot.state()
+    assert state["errors"][Fault.JOINT_POSITION_LIMITS] and state["q"][6] == pytest.approx(Q_MAX[6], abs=0.01)
+    # Somebody turns it back.
+    p.resetJointState(server.world.robot, 6, before[6], physicsClientId=server.world._client)
+    server.world.drive_arm(before, np.zeros(7))
+    robot.steps(10)
 
 
 @needs_compiler
