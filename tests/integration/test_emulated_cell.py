@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -53,3 +54,24 @@ def test_faults_are_recorded_as_recheck_and_the_next_part_is_inspected(order, mo
     with create_engine(records).connect() as connection:
         stored = connection.execute(text(f"select i.part_id, v.verdict from {joined} order by i.entry")).all()
     assert [tuple(row) for row in stored] == [(part.ticket.part_id, part.verdict.bin) for part in results]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_cycle_with_whole_pictures_of_the_sensor_ends_in_a_verdict(order, tmp_path):
+    content = order.cell.content
+    entry = content.camera
+    camera = entry.model_validate({"class": entry.path, **entry.options, "width": 5472, "height": 3648})
+    whole = replace(order.cell, content=content.model_copy(update={"camera": camera}))
+    known = replace(order, cell=whole, numbers=range(4))
+    collect(known, tmp_path / "good", progress=lambda done: None)
+    train(
+        read_dataset(tmp_path / "good"), tmp_path / "model", config=DetectionConfig(), model=ModelConfig(n_features=25)
+    )
+    (part,) = inspect(
+        replace(known, numbers=range(1), seed=9), tmp_path / "model", f"sqlite:///{tmp_path}/records.sqlite"
+    )
+    assert part.verdict.bin in ("ok", "reject"), part.verdict.reasons
+    assert len(part.scores) == 16
+    picture = next((tmp_path / "good" / "images").rglob("*.png"))
+    assert cv2.imread(str(picture)).shape == (3648, 5472, 3)
