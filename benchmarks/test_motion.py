@@ -77,6 +77,7 @@ class Guard:
             self.collisions.append((goal, str(contact)))
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("speed", [1.0, 0.3])
 def test_randomised_cycles(benchmark, request: pytest.FixtureRequest, speed: float) -> None:
     cell_file = load_cell(request.config.getoption("--cell"))
