@@ -18,11 +18,11 @@ from detection.moments import Moments, packed_length
 from detection.pictures import Image
 from detection.preprocess import prepare
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
+from detection.training_state import has_moments, read_moments, write_moments
 
 BACKBONE_FILE = "backbone.safetensors"
 DESCRIPTION_FILE = "padim.json"
 TENSORS_FILE = "padim.safetensors"
-MOMENTS_FILE = "moments.safetensors"
 
 _WHOLE_PICTURE = PreprocessConfig(crop="none")
 
@@ -255,10 +255,7 @@ class PaDiM:
             write_backbone(target / BACKBONE_FILE, backbone)
             self.write_gaussians(target, gaussians)
             if self._moments is not None:
-                moments = self._moments
-                write_tensors(
-                    target / MOMENTS_FILE, {"count": moments.count, "mean": moments.mean, "comoment": moments.comoment}
-                )
+                write_moments(target, self._moments)
 
     @classmethod
     def load(cls, folder: str | Path) -> "PaDiM":
@@ -283,17 +280,8 @@ class PaDiM:
         config = read_json(place / DESCRIPTION_FILE, _Description).config
         backbone = read_backbone(place / BACKBONE_FILE, config.backbone, arithmetic=arithmetic_of(config))
         model = cls.read_gaussians(place, backbone)
-        if (place / MOMENTS_FILE).exists():
-            positions, dimensions = _grid_shape(config)
-            tensors = read_tensors(
-                place / MOMENTS_FILE,
-                {
-                    "count": ((positions,), np.int64),
-                    "mean": ((positions, dimensions), np.float64),
-                    "comoment": ((positions, packed_length(dimensions)), np.float32),
-                },
-            )
-            model._moments = Moments(model.gaussians.pictures, tensors["count"], tensors["mean"], tensors["comoment"])
+        if has_moments(place):
+            model._moments = moments_of(place, model)
         return model
 
     def write_gaussians(self, folder: Path, gaussians: Gaussians) -> None:
@@ -383,6 +371,12 @@ def no_moments(config: ModelConfig) -> Moments:
     """Return the moments of no picture, of a model's size."""
     positions, dimensions = _grid_shape(config)
     return Moments.empty(positions=positions, dimensions=dimensions)
+
+
+def moments_of(folder: Path, model: PaDiM) -> Moments:
+    """Read the training state of a model from its folder; `ModelError` when it keeps none."""
+    positions, dimensions = _grid_shape(model.config)
+    return read_moments(folder, pictures=model.gaussians.pictures, positions=positions, dimensions=dimensions)
 
 
 def moments_bytes(config: ModelConfig) -> int:
