@@ -15,6 +15,9 @@ from cell.records.schema import RunRecord
 from cell.setup import Cell, Order
 from detection import DetectionError
 
+CHALLENGE = " (challenge)"
+"""What the cell of a run with known parts is called in addition: they belong to none of its control charts."""
+
 _PACKAGES = ("twinspect", "torch", "numpy", "opencv-python-headless")
 
 
@@ -74,8 +77,8 @@ class Run:
         )
 
     def as_challenge(self) -> Run:
-        """Return the same run with known parts, which belong to no control chart of the cell."""
-        return replace(self, cell=f"{self.cell} (challenge)")
+        """Return the same run with known parts."""
+        return replace(self, cell=self.cell + CHALLENGE)
 
     def record(self, session: Session) -> RunRecord:
         """Store the texts and return the row that names them."""
