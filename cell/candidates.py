@@ -30,13 +30,12 @@ from cell.records.candidates import (
 from cell.records.database import Database
 from cell.records.pictures import PictureStore
 from cell.records.queries import Inspection, by_entry
-from cell.records.run import CHALLENGE
+from cell.records.run import CHALLENGE, description_of
 from cell.records.schema import ContentRecord, DecisionRecord, PictureRecord, ViewRecord
 from cell.replay import RecordingConfig
 from cell.schema import PartFile
 from cell.setup import Order
 from detection import InspectorInfo, Part, extend
-from detection.description import DESCRIPTION_FILE
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -138,7 +137,7 @@ def release_candidate(database: Database, candidate: int, *, who: str, why: str)
         recorded = session.get_one(ContentRecord, found.record.model_hash).text
     folder = Path(found.record.model)
     if description_of(folder) != recorded:
-        raise CellError(f"{folder / DESCRIPTION_FILE}: was changed after the candidate was made; make another one")
+        raise CellError(f"{folder / 'inspector.json'}: was changed after the candidate was made; make another one")
     InspectorInfo.load(folder).refuse_changed_files(folder)
     return record_approval(database, candidate, who=who, why=why)
 
@@ -230,12 +229,3 @@ def _replayed(records: str, known: KnownParts, part: Loaded[PartFile]) -> Order:
         update={"world": world.model_validate({"class": world.path, **config.model_dump()})}
     )
     return Order(replace(cell, content=content), part, load_production("challenge"), range(len(known.inspections)))
-
-
-def description_of(model: Path) -> str:
-    """Return a model's `inspector.json`, byte by byte."""
-    path = model / DESCRIPTION_FILE
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CellError(f"{path}: cannot be read ({error}); is this a model folder?") from error

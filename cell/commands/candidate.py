@@ -56,11 +56,12 @@ def release(
     records: Records = DEFAULT_RECORDS,
 ) -> None:
     """Let a candidate that passed its challenge inspect; no line changes by itself."""
-    from cell.candidates import description_of, release_candidate
+    from cell.candidates import release_candidate
     from cell.commands.console import out as screen
     from cell.records.address import Address
     from cell.records.candidates import candidate_of
     from cell.records.database import Database
+    from cell.records.run import description_of
 
     with Database(Address.parse(records)) as database:
         with database.reading() as session:

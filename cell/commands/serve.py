@@ -14,10 +14,13 @@ from cell.commands.console import out as screen
 from cell.config import Loaded, load_cell, load_part, load_production
 from cell.interfaces import ConfigError
 from cell.records.address import Address, shown
+from cell.records.candidates import require_approval
 from cell.records.database import Database
+from cell.records.run import description_of
 from cell.records.schema import InspectionRecord
 from cell.schema import CellFile
 from cell.setup import Order
+from detection import InspectorInfo
 
 _ENDLESS = 1 << 31
 # Below the line and its scorer, which pages must never slow down.
@@ -50,6 +53,8 @@ def run_serve(
         )
     if (cell is None) != (model is None) or (cell is None) != (part is None):
         raise ConfigError("a line needs --cell, --part and --model; without them the page only reads records")
+    if model is not None:
+        _refuse_unreleased(records, model)
     line: LineProcess | nullcontext[None] = nullcontext()
     if cell is not None and part is not None and model is not None:
         order = Order(_alone(load_cell(cell)), load_part(part), load_production(production), range(0), seed)
@@ -60,6 +65,13 @@ def run_serve(
             what = "records only" if owned is None else "with a line that waits for Start"
             screen.print(f"http://{host}:{port}, {what}; {shown(records)}; Ctrl-C ends it")
             run_server(make_app(site), host, port)
+
+
+def _refuse_unreleased(records: str, model: Path) -> None:
+    """Refuse a candidate before the line is there that would refuse it at its start."""
+    if InspectorInfo.load(model).extends is not None:
+        with Database(Address.parse(records), create=True) as database:
+            require_approval(database, description_of(model))
 
 
 def _loopback(host: str) -> bool:

@@ -21,6 +21,15 @@ CHALLENGE = " (challenge)"
 _PACKAGES = ("twinspect", "torch", "numpy", "opencv-python-headless")
 
 
+def description_of(model: Path) -> str:
+    """Return a model's `inspector.json`, byte by byte: it holds the hash of every other file of the model."""
+    path = model / "inspector.json"
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DetectionError(f"{path}: cannot be read ({error}); copy or train the model again") from error
+
+
 @dataclass(frozen=True)
 class Run:
     """The texts that say how parts are inspected; each is stored once, under its hash.
@@ -51,11 +60,6 @@ class Run:
     @classmethod
     def of(cls, order: Order, cell: Cell, model: Path) -> Run:
         """Describe a run of a connected cell."""
-        description = model / "inspector.json"
-        try:
-            inspector = description.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DetectionError(f"{description}: cannot be read ({error}); copy or train the model again") from error
         settings = {
             "seed": order.seed,
             "versions": {name: version(name) for name in _PACKAGES},
@@ -71,7 +75,7 @@ class Run:
             cell_file=cell_file,
             part_file=part_file,
             production_file=production_file,
-            inspector=inspector,
+            inspector=description_of(model),
             made_for=canonical(fingerprint(cell)),
             settings=canonical(settings),
         )

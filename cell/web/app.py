@@ -23,7 +23,8 @@ from cell.records.database import Database
 from cell.records.marks import MarkStore
 from cell.web.access import COOKIE, LOGIN, AccessMiddleware, Gate
 from cell.web.line import LineProcess
-from cell.web.pages import charts, line, part, parts, review, threshold
+from cell.web.making import CandidateMaker
+from cell.web.pages import candidates, charts, line, part, parts, review, threshold
 from cell.web.pictures import Thumbnails
 from cell.web.site import LANGUAGE_COOKIE, Site, render, texts_of
 from cell.web.texts import LANGUAGES
@@ -41,7 +42,11 @@ def open_site(records: str, users: UsersFile, line_process: LineProcess | None) 
     address = Address.parse(records)
     with Database(address, create=line_process is not None) as database:
         marks, thumbnails = MarkStore(address.pictures), Thumbnails(address.pictures)
-        yield Site(database, marks, thumbnails, Gate(users), line_process)
+        if line_process is None:
+            yield Site(database, marks, thumbnails, Gate(users), None, None)
+            return
+        with CandidateMaker(records, line_process.model, line_process.order.part) as maker:
+            yield Site(database, marks, thumbnails, Gate(users), line_process, maker)
 
 
 def make_app(site: Site) -> FastAPI:
@@ -50,7 +55,7 @@ def make_app(site: Site) -> FastAPI:
     _put_login(app, site)
     _put_pictures(app, site)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
-    for page in (line, parts, part, review, charts, threshold):
+    for page in (line, parts, part, review, charts, threshold, candidates):
         page.put(site)
     ui.run_with(
         app,
