@@ -35,7 +35,7 @@ from cell.records.schema import ContentRecord, DecisionRecord, PictureRecord, Vi
 from cell.replay import RecordingConfig
 from cell.schema import PartFile
 from cell.setup import Order
-from detection import InspectorInfo, Part, extend
+from detection import InspectorInfo, Part
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -79,6 +79,9 @@ def make_candidate(
     CellError, DetectionError
         Something is missing for a candidate, and nothing is on record; or its challenge could not be brought to an end.
     """
+    # Only who makes one pays for loading the network's libraries.
+    from detection import extend
+
     if not who:
         raise CellError("A candidate needs the name of who had it made: it goes on record")
     if folder.exists():

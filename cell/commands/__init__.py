@@ -198,12 +198,16 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM), for HTTPS; any address but this machine's own needs it.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     users: Users = DEFAULT_USERS,
 ) -> None:
     """Show the operator's page in a browser."""
     from cell.commands.serve import run_serve
 
-    run_serve(records, cell, part, model, production, seed, host, port, users)
+    run_serve(records, cell, part, model, production, seed, host, port, tls_cert, tls_key, users)
 
 
 @app.command()

@@ -70,12 +70,15 @@ def make_app(site: Site) -> FastAPI:
     return app
 
 
-def run_server(app: FastAPI, host: str, port: int) -> None:
-    """Answer until the process is asked to end."""
+def run_server(app: FastAPI, host: str, port: int, tls: tuple[Path, Path] | None = None) -> None:
+    """Answer until the process is asked to end, by HTTPS where there are a certificate and its key."""
+    certificate, key = tls or (None, None)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         # A proxy's word on who asks is not believed: see `cell.web.access.is_local`.
         proxy_headers=False,
         server_header=False,
@@ -126,12 +129,13 @@ def _put_login(app: FastAPI, site: Site) -> None:
         return answer
 
     @app.get("/language/{language}")
-    def choose(language: str, back: str = "/") -> Response:
+    def choose(request: Request, language: str, back: str = "/") -> Response:
         target = urlsplit(back)
         here = back.startswith("/") and not target.netloc and "\\" not in back
         answer = RedirectResponse(back if here else "/", 303)
         if language in LANGUAGES:
-            answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31536000, samesite="strict")
+            secure = request.url.scheme == "https"
+            answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31536000, samesite="strict", secure=secure)
         return answer
 
 

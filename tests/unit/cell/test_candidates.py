@@ -5,12 +5,21 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from candidate_records import RUN, make_challenge, make_confirmed, record, train_small, truth
+from candidate_records import (
+    RUN,
+    ScoringHere,
+    make_candidate_here,
+    make_challenge,
+    make_confirmed,
+    record,
+    train_small,
+    truth,
+)
 from prerendered import make_records
 from prerendered_line import prerendered_order
 
 from cell.candidates import _replayed as replayed
-from cell.candidates import confirmed_parts, make_candidate, release_candidate
+from cell.candidates import confirmed_parts, release_candidate
 from cell.inspection import inspect
 from cell.interfaces import CellError
 from cell.records.address import Address
@@ -30,9 +39,7 @@ def model(tmp_path_factory):
 
 
 def made(address, model, folder, who="Max"):
-    return make_candidate(
-        address, model, folder, prerendered_order().part, who=who, progress=lambda doing, done, total: None
-    )
+    return make_candidate_here(address, model, folder, who=who)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +137,8 @@ def test_a_candidate_that_is_changed_after_its_release_is_refused(copied):
         may_inspect(database, folder)
 
 
-def test_no_line_inspects_with_a_candidate_that_nobody_released(copied):
+def test_no_line_inspects_with_a_candidate_that_nobody_released(copied, monkeypatch):
+    monkeypatch.setattr("cell.inspection.ScoringProcess", ScoringHere)
     folder, database = copied
     address = str(database.address.url)
     with database.reading() as session:
