@@ -17,16 +17,20 @@ from candidate_records import (
 )
 from prerendered import make_records
 from prerendered_line import prerendered_order
+from typer.testing import CliRunner
 
 from cell.candidates import _replayed as replayed
 from cell.candidates import confirmed_parts, release_candidate
+from cell.commands import app, console
 from cell.inspection import inspect
-from cell.interfaces import CellError
+from cell.interfaces import CellError, PartTicket
 from cell.records.address import Address
 from cell.records.candidates import KnownParts, candidate_at, newest_candidates, require_approval
 from cell.records.database import Database
+from cell.records.line import LineRecords
 from cell.records.pictures import PictureStore
 from cell.records.queries import audits, decide, of_part
+from cell.records.recovery import find_interrupted
 from cell.records.retention import prune
 from cell.records.verification import verify
 from cell.schema import Retention
@@ -262,3 +266,27 @@ def test_records_show_a_changed_release(copied):
     changed.close()
     problems = verify(database, progress=lambda done, total: None).problems
     assert any("approvals was changed after it was written" in problem for problem in problems)
+
+
+def test_a_playback_that_was_interrupted_asks_nobody_to_look_at_the_cell(tmp_path):
+    address = make_confirmed(tmp_path)
+    with LineRecords(address, RUN) as book:
+        book.begin(PartTicket("p-00009", "lot-1", 1, 9, "good"), audits="0" * 64)
+    with Database(Address.parse(address)) as database:
+        assert find_interrupted(database) == []
+
+
+def test_commands(copied, monkeypatch):
+    def run(*arguments: str):
+        return CliRunner().invoke(app, ["candidate", *arguments, "--records", str(database.address.url)])
+
+    folder, database = copied
+    monkeypatch.setattr(console.out, "width", 250)
+    candidate = str(folder / "candidate")
+    assert "passed" in run("list").output
+    refused = run("release", candidate, "--who", "max", "--why", "looks good").exception
+    assert "another person has to release it" in str(refused)
+    assert "name it with --model" in run("release", candidate, "--who", "Erika", "--why", "looks good").output
+    assert "released" in (said := run("list").output) and "Erika: looks good" in said
+    again = ("make", "--model", candidate, "--part", "ring", "--out", candidate, "--who", "Max")
+    assert "is there already" in str(run(*again).exception)
