@@ -10,9 +10,9 @@ from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Extension, InspectorInfo, TrainedPart
 from detection.errors import DatasetError, ModelError
 from detection.inspector import Inspector, Progress, new_view_folder, read_view, write_description, write_view
-from detection.padim import BACKBONE_FILE, PaDiM, moments_of, write_backbone
+from detection.padim import BACKBONE_FILE, PaDiM, write_backbone
 from detection.storage import new_folder, sha256_of_file
-from detection.training_state import require_moments
+from detection.training_state import read_moments, require_moments
 from detection.view_training import TrainingPictures, fit_with_held_out_scores
 
 
@@ -98,7 +98,7 @@ def extend(
                 config=before.config,
                 sigma=before.smoothing_sigma,
                 folder=target,
-                earlier=moments_of(_place(model, view), before),
+                earlier=read_moments(_place(model, view), before.config, pictures=before.gaussians.pictures),
                 state=new_view_folder(target, view),
             )
             if info.frame_shapes[view] not in (None, pictures.frame_shape):

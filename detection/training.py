@@ -29,10 +29,11 @@ from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Guarantee, InspectorInfo, PartUse, TrainedPart
 from detection.errors import DatasetError, ModelError
 from detection.inspector import Inspector, Progress, new_view_folder, read_view, write_description, write_view
-from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, moments_bytes, resolved, write_backbone
+from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, resolved, write_backbone
 from detection.pictures import decode_picture, read_bytes, read_ignored, read_picture
 from detection.preprocess import Reference, make_reference
 from detection.storage import new_folder
+from detection.training_state import moments_bytes
 from detection.view_training import TrainingPictures, fit_with_held_out_scores
 
 _MOMENTS_BYTES = 2 << 30  # of views that are trained at the same time

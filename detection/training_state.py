@@ -1,14 +1,33 @@
-"""Moments on disk: what training continues from."""
+"""Moments of a model's size, in memory and on disk: what training goes through, and continues from."""
 
 from pathlib import Path
 
 import numpy as np
 
+from detection.config import ModelConfig
 from detection.errors import ModelError
+from detection.heatmap import STRIDE
 from detection.moments import Moments, packed_length
 from detection.storage import read_tensors, write_tensors
 
 _FILE = "moments.safetensors"
+
+
+def grid_shape(config: ModelConfig) -> tuple[int, int]:
+    """Return how many positions a model's grid has, and how many features each."""
+    return (config.resolution // STRIDE) ** 2, config.n_features
+
+
+def no_moments(config: ModelConfig) -> Moments:
+    """Return the moments of no picture, of a model's size."""
+    positions, dimensions = grid_shape(config)
+    return Moments.empty(positions=positions, dimensions=dimensions)
+
+
+def moments_bytes(config: ModelConfig) -> int:
+    """Return about how much memory a model's moments take."""
+    positions, dimensions = grid_shape(config)
+    return 4 * positions * packed_length(dimensions)
 
 
 def has_moments(folder: Path) -> bool:
@@ -30,17 +49,17 @@ def write_moments(folder: Path, moments: Moments) -> None:
     write_tensors(folder / _FILE, {"count": moments.count, "mean": moments.mean, "comoment": moments.comoment})
 
 
-def read_moments(folder: Path, *, pictures: int, positions: int, dimensions: int) -> Moments:
+def read_moments(folder: Path, config: ModelConfig, *, pictures: int) -> Moments:
     """Read what `write_moments` wrote.
 
     Parameters
     ----------
     folder : Path
         Of a view's model.
+    config : ModelConfig
+        The model's.
     pictures : int
         With how many pictures it was trained.
-    positions, dimensions : int
-        Size of its grid, and of its features.
 
     Returns
     -------
@@ -53,6 +72,7 @@ def read_moments(folder: Path, *, pictures: int, positions: int, dimensions: int
         When the model keeps no training state, or the file is damaged or foreign.
     """
     require_moments(folder)
+    positions, dimensions = grid_shape(config)
     tensors = read_tensors(
         folder / _FILE,
         {

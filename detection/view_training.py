@@ -19,10 +19,10 @@ from detection.errors import DatasetError, ModelError
 from detection.gaussian import Gaussians, leave_one_out
 from detection.heatmap import heatmap_of, pixels_of, positions_of
 from detection.moments import Moments
-from detection.padim import no_moments, pick_channels
+from detection.padim import pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
-from detection.training_state import write_moments
+from detection.training_state import no_moments, write_moments
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from cell.candidates import _replayed as replayed
 from cell.candidates import confirmed_parts, release_candidate
 from cell.commands import app, console
+from cell.commands.serve import _refuse_unreleased
 from cell.inspection import inspect
 from cell.interfaces import CellError, PartTicket
 from cell.records.address import Address
@@ -151,6 +152,8 @@ def test_no_line_inspects_with_a_candidate_that_nobody_released(copied, monkeypa
     order = replayed(address, KnownParts(0, (entry,)), prerendered_order().part)
     with pytest.raises(CellError, match=r"candidate \d+, which may not inspect"):
         next(inspect(order, folder / "candidate", address))
+    with pytest.raises(CellError, match="may not inspect"):
+        _refuse_unreleased(address, folder / "candidate")  # `serve`, before there is a page
     # Nor does it as a challenge at the line, where the robot would move.
     with pytest.raises(CellError, match="may not inspect"):
         next(inspect(order, folder / "candidate", address, lay_in=lambda number: None))
