@@ -19,6 +19,7 @@ from cell.fingerprint import refuse_mismatch
 from cell.interfaces import DeviceError, Frame, Weighing
 from cell.line import copies_for, run_line
 from cell.records.address import Address
+from cell.records.candidates import require_approval
 from cell.records.database import Database
 from cell.records.drift import DriftWatch
 from cell.records.line import LineRecords
@@ -103,8 +104,8 @@ def inspect(
     ModelMismatchError
         The model was made for something else; nothing has moved.
     CellError
-        The line is not released, and nothing has moved; or it stopped, and the part at which it did came out as
-        ``recheck`` before.
+        The line is not released, or the model is a candidate that is not, and nothing has moved; or the line
+        stopped, and the part at which it did came out as ``recheck`` before.
     """
     threads = max(1, (os.cpu_count() or 1) // copies_for(order))
     work = partial(
@@ -116,6 +117,7 @@ def inspect(
         confirm=confirm,
         lay_in=lay_in,
         watch=watch,
+        released=True,
     )
     InspectorInfo.load(model)  # what is no model leaves no database behind
     # Opened here first: one process makes the database, and copies of the cell find it made.
@@ -133,6 +135,33 @@ def inspect(
             prune(database, rule)
 
 
+def inspect_known_again(order: Order, model: Path, records: str) -> Generator[InspectedPart, None, None]:
+    """Inspect recorded parts of known truth with a candidate, which nobody has released yet.
+
+    Parameters
+    ----------
+    order : Order
+        On a cell that plays them back (`cell.replay`): nothing real moves.
+    model, records
+        See `inspect`. Nothing else of the records is touched: a line may be writing beside.
+    """
+    yield from _inspect_parts(
+        order,
+        model=model,
+        records=records,
+        threads=1,
+        clear=refuse_uncleared,
+        confirm=refuse_unconfirmed,
+        lay_in=_played_back,
+        watch=None,
+        released=False,
+    )
+
+
+def _played_back(number: int) -> None:
+    """Do nothing: the recording presents the part."""
+
+
 def _inspect_parts(
     order: Order,
     model: Path,
@@ -142,12 +171,16 @@ def _inspect_parts(
     confirm: Confirm,
     lay_in: LayIn | None,
     watch: Watch | None,
-) -> Iterator[InspectedPart]:
+    released: bool,
+) -> Generator[InspectedPart, None, None]:
     inspector = InspectorInfo.load(model)
     with open_cell(order) as connected:
         cell = connected if watch is None else watch(connected)
         refuse_mismatch(inspector, cell, str(model))
         run, hours = Run.of(order, cell, model), cell.file.release_hours
+        if released and inspector.extends is not None:
+            with Database(Address.parse(records)) as database:
+                require_approval(database, run.inspector)
         if lay_in is not None:
             run = run.as_challenge()
         elif hours is not None:

@@ -75,11 +75,15 @@ class _RecordedPart:
 
 
 class RecordingConfig(FileModel):
-    """Which parts are played back: of the records at an address those of a lot, or named ones, or all."""
+    """Which parts are played back: of the records at an address those of a lot, or named ones, or all.
+
+    `inspections` are entries: these very ones, all of which must be there.
+    """
 
     records: str = "sqlite:///runs/records.sqlite"
     lot: str | None = None
     parts: tuple[str, ...] = Field((), description="names; the latest inspection of each")
+    inspections: tuple[int, ...] = ()
 
 
 class Recording:
@@ -102,6 +106,9 @@ class Recording:
             if not found:
                 raise ConfigError(f"{address}: holds no part with all its pictures that world.lot and world.parts mean")
             sets = {run.made_for_hash for *_, run in found}
+            missing = set(self._config.inspections).difference(part.entry for part, *_ in found)
+            if missing:
+                raise ConfigError(f"{address}: inspections {sorted(missing)} have not all their pictures any more")
             if len(sets) > 1:
                 raise ConfigError(
                     f"{address}: the parts were taken with {len(sets)} different cameras, settings or part files; "
@@ -156,6 +163,8 @@ def _recorded(
         query = query.where(InspectionRecord.lot == config.lot)
     if config.parts:
         query = query.where(InspectionRecord.part_id.in_(config.parts))
+    if config.inspections:
+        query = query.where(InspectionRecord.entry.in_(config.inspections))
     latest = {row[0].part_id: row for row in session.execute(query)}
     rows = sorted(latest.values(), key=lambda row: row[0].entry)
     return [(part, verdict, digest, run) for part, verdict, digest, run in rows]

@@ -155,7 +155,7 @@ class Retention(FileModel):
     """Which pictures of ok parts may be removed, the oldest first, when all pictures take more than `max_gb`.
 
     Pictures stay, whatever they take, of parts that are not ok, that a person decided about or that were inspected
-    again; of every n-th ok part; and of parts younger than `days`.
+    again; of the known parts of challenges; of every n-th ok part; and of parts younger than `days`.
     """
 
     every_nth_ok: int = Field(10, ge=1)

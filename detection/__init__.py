@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from detection.evaluation import Evaluation, evaluate, evaluation_parts
+    from detection.extending import extend
     from detection.inspector import Inspector
     from detection.locations import Location, locate
     from detection.padim import PaDiM
@@ -79,6 +80,7 @@ _HOME = {
     "cross_conformal_threshold": "calibration",
     "evaluate": "evaluation",
     "evaluation_parts": "evaluation",
+    "extend": "extending",
     "held_out_threshold": "calibration",
     "locate": "locations",
     "middle_of_means": "calibration",
@@ -118,6 +120,7 @@ __all__ = [
     "cross_conformal_threshold",
     "evaluate",
     "evaluation_parts",
+    "extend",
     "held_out_threshold",
     "locate",
     "middle_of_means",

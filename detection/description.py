@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from detection.config import BackboneName, DetectionConfig, NetworkArithmetic
 from detection.datasets import NAME_PATTERN
 from detection.decisions import part_statistic, reaches
-from detection.errors import DecisionError
-from detection.storage import read_json
+from detection.errors import DecisionError, ModelError
+from detection.storage import read_json, sha256_of_file
 
 DESCRIPTION_FILE = "inspector.json"
 
@@ -77,6 +77,20 @@ class Guarantee(BaseModel):
         )
 
 
+class Extension(BaseModel):
+    """What made a candidate of a model that was there before.
+
+    `parent` is the SHA-256 of that model's `inspector.json`; `confirmed_by` names for each part that was learned in
+    addition the person who confirmed it as good, `made_by` the one who had the candidate made.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parent: str
+    confirmed_by: dict[str, str]
+    made_by: str
+
+
 _ViewName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
@@ -89,6 +103,7 @@ class InspectorInfo(BaseModel):
     `files` holds the SHA-256 of every other file of the folder, by its path; empty until the model is saved.
     `guarantee` is what is proved about the threshold, and None where it is an estimate.
     `made_for` is whatever the caller wants to be compared before the model is used.
+    `extends` says of a candidate what it was made of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -107,6 +122,7 @@ class InspectorInfo(BaseModel):
     made_for: dict[str, JsonValue]
     files: dict[str, str]
     trained_with: tuple[TrainedPart, ...]
+    extends: Extension | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> "InspectorInfo":
@@ -117,6 +133,14 @@ class InspectorInfo(BaseModel):
     def views(self) -> tuple[str, ...]:
         """Names of the views that make a part complete, in order."""
         return tuple(self.frame_shapes)
+
+    def refuse_changed_files(self, folder: Path) -> None:
+        """Read every file of the model's folder whole; `ModelError` names one that is not what was saved."""
+        for name, digest in self.files.items():
+            if sha256_of_file(folder / name) != digest:
+                raise ModelError(
+                    f"{folder / name}: is not what was saved with this model; copy or train the model again"
+                )
 
     def decide(self, scores: Mapping[str, float]) -> Decision:
         """Vote.

@@ -7,7 +7,7 @@ from pathlib import Path
 from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
-from detection.errors import DecisionError, ModelError, PictureError
+from detection.errors import DecisionError, PictureError
 from detection.geometry import Mask
 from detection.heatmap import pixels_of, positions_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
@@ -163,11 +163,7 @@ class Inspector:
         place = Path(folder)
         info = InspectorInfo.load(place)
         if verify:
-            for name, digest in info.files.items():
-                if sha256_of_file(place / name) != digest:
-                    raise ModelError(
-                        f"{place / name}: is not what was saved with this model; copy or train the model again"
-                    )
+            info.refuse_changed_files(place)
         backbone = read_backbone(place / BACKBONE_FILE, info.backbone, arithmetic=info.network)
         models = {view: read_view(place, view, backbone) for view in info.views}
         references: dict[str, Reference] = {}
@@ -176,10 +172,16 @@ class Inspector:
         return cls(info, models, references)
 
 
+def new_view_folder(folder: Path, view: str) -> Path:
+    """Return the folder of a view in one that is to become an inspector's, made where it is not there yet."""
+    place = folder / "views" / view
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def write_view(folder: Path, view: str, model: PaDiM, reference: Reference | None) -> None:
     """Write one view's model and reference into a folder that is to become an inspector's."""
-    place = folder / "views" / view
-    place.mkdir(parents=True)
+    place = new_view_folder(folder, view)
     model.write_gaussians(place, model.gaussians)
     if reference is not None:
         reference.write(place / _REFERENCE_FILE)

@@ -13,16 +13,15 @@ from detection.backbones import Backbone, fastest_arithmetic, pretrained, read_s
 from detection.config import MAX_SIGMA, BackboneName, ModelConfig, NetworkArithmetic, Precision, PreprocessConfig
 from detection.errors import ModelError, PictureError, WeightsError
 from detection.gaussian import Gaussians
-from detection.heatmap import STRIDE
 from detection.moments import Moments, packed_length
 from detection.pictures import Image
 from detection.preprocess import prepare
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
+from detection.training_state import grid_shape, has_moments, no_moments, read_moments, write_moments
 
 BACKBONE_FILE = "backbone.safetensors"
 DESCRIPTION_FILE = "padim.json"
 TENSORS_FILE = "padim.safetensors"
-MOMENTS_FILE = "moments.safetensors"
 
 _WHOLE_PICTURE = PreprocessConfig(crop="none")
 
@@ -255,10 +254,7 @@ class PaDiM:
             write_backbone(target / BACKBONE_FILE, backbone)
             self.write_gaussians(target, gaussians)
             if self._moments is not None:
-                moments = self._moments
-                write_tensors(
-                    target / MOMENTS_FILE, {"count": moments.count, "mean": moments.mean, "comoment": moments.comoment}
-                )
+                write_moments(target, self._moments)
 
     @classmethod
     def load(cls, folder: str | Path) -> "PaDiM":
@@ -283,17 +279,8 @@ class PaDiM:
         config = read_json(place / DESCRIPTION_FILE, _Description).config
         backbone = read_backbone(place / BACKBONE_FILE, config.backbone, arithmetic=arithmetic_of(config))
         model = cls.read_gaussians(place, backbone)
-        if (place / MOMENTS_FILE).exists():
-            positions, dimensions = _grid_shape(config)
-            tensors = read_tensors(
-                place / MOMENTS_FILE,
-                {
-                    "count": ((positions,), np.int64),
-                    "mean": ((positions, dimensions), np.float64),
-                    "comoment": ((positions, packed_length(dimensions)), np.float32),
-                },
-            )
-            model._moments = Moments(model.gaussians.pictures, tensors["count"], tensors["mean"], tensors["comoment"])
+        if has_moments(place):
+            model._moments = read_moments(place, config, pictures=model.gaussians.pictures)
         return model
 
     def write_gaussians(self, folder: Path, gaussians: Gaussians) -> None:
@@ -320,7 +307,7 @@ class PaDiM:
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        positions, dimensions = _grid_shape(config)
+        positions, dimensions = grid_shape(config)
         factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
         tensors = read_tensors(
             folder / TENSORS_FILE,
@@ -379,18 +366,6 @@ def pick_channels(config: ModelConfig) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(config.seed).choice(total, size=config.n_features, replace=False))
 
 
-def no_moments(config: ModelConfig) -> Moments:
-    """Return the moments of no picture, of a model's size."""
-    positions, dimensions = _grid_shape(config)
-    return Moments.empty(positions=positions, dimensions=dimensions)
-
-
-def moments_bytes(config: ModelConfig) -> int:
-    """Return about how much memory a model's moments take."""
-    positions, dimensions = _grid_shape(config)
-    return 4 * positions * packed_length(dimensions)
-
-
 def write_backbone(path: Path, backbone: Backbone) -> None:
     """Write the truncated network's weights as safetensors."""
     state = {name: tensor.contiguous() for name, tensor in backbone.trunk.state_dict().items()}
@@ -404,7 +379,3 @@ def read_backbone(path: Path, name: BackboneName, *, arithmetic: NetworkArithmet
         return restored(name, read_state_dict(path), arithmetic=arithmetic, source=str(path))
     except WeightsError as error:
         raise ModelError(f"the model's backbone is not usable: {error}") from error
-
-
-def _grid_shape(config: ModelConfig) -> tuple[int, int]:
-    return (config.resolution // STRIDE) ** 2, config.n_features

@@ -28,11 +28,12 @@ from detection.datasets import Dataset, Part, sha256_of
 from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Guarantee, InspectorInfo, PartUse, TrainedPart
 from detection.errors import DatasetError, ModelError
-from detection.inspector import Inspector, Progress, read_view, write_description, write_view
-from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, moments_bytes, resolved, write_backbone
+from detection.inspector import Inspector, Progress, new_view_folder, read_view, write_description, write_view
+from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, resolved, write_backbone
 from detection.pictures import decode_picture, read_bytes, read_ignored, read_picture
 from detection.preprocess import Reference, make_reference
 from detection.storage import new_folder
+from detection.training_state import moments_bytes
 from detection.view_training import TrainingPictures, fit_with_held_out_scores
 
 _MOMENTS_BYTES = 2 << 30  # of views that are trained at the same time
@@ -46,6 +47,7 @@ def train(
     model: ModelConfig,
     weights: Path | None = None,
     train_parts: int | None = None,
+    keep_state: bool = False,
     progress: Progress | None = None,
 ) -> Inspector:
     """Train a model for each view and set the threshold.
@@ -66,6 +68,8 @@ def train(
         The backbone's weights instead of the pretrained ones.
     train_parts : int, optional
         Use only the first so many good parts.
+    keep_state : bool
+        Keep in the folder, too, what `detection.extend` continues from: about as much again as the models.
     progress : callable, optional
         Told what is being done.
 
@@ -108,7 +112,7 @@ def train(
     model = resolved(model)
     backbone = pretrained(model.backbone, weights=weights, arithmetic=arithmetic_of(model))
     with nullcontext() if folder is None else new_folder(folder, marker=DESCRIPTION_FILE) as target:
-        fit = _Fit(dataset, config, model, backbone, target, picture_done)
+        fit = _Fit(dataset, config, model, backbone, target, keep_state, picture_done)
         trimmed: tuple[TrainedPart, ...] = ()
         if trim:
             kept, trimmed = _trim(fit.run(training, None).trained, keep=kept_count)
@@ -225,6 +229,7 @@ class _Fit:
     model: ModelConfig
     backbone: Backbone
     spool: Path | None
+    keep_state: bool
     picture_done: Callable[[str], None]
 
     def run(self, parts: Sequence[Part], folder: Path | None) -> "_Fitted":
@@ -292,7 +297,11 @@ class _Fit:
             picture_read=partial(self.picture_done, f"train view {view}"),
         )
         gaussians, scores = fit_with_held_out_scores(
-            pictures, config=self.model, sigma=config.score.smoothing_sigma, folder=self.spool
+            pictures,
+            config=self.model,
+            sigma=config.score.smoothing_sigma,
+            folder=self.spool,
+            state=None if folder is None or not self.keep_state else new_view_folder(folder, view),
         )
         model = PaDiM.assemble(
             self.model,

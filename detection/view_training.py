@@ -19,9 +19,10 @@ from detection.errors import DatasetError, ModelError
 from detection.gaussian import Gaussians, leave_one_out
 from detection.heatmap import heatmap_of, pixels_of, positions_of
 from detection.moments import Moments
-from detection.padim import no_moments, pick_channels
+from detection.padim import pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
+from detection.training_state import no_moments, write_moments
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
@@ -173,27 +174,38 @@ def _refuse_other_size(file: Path, shape: tuple[int, ...], expected: tuple[int, 
 
 
 def fit_with_held_out_scores(
-    pictures: TrainingPictures, *, config: ModelConfig, sigma: float, folder: Path | None = None
+    pictures: TrainingPictures,
+    *,
+    config: ModelConfig,
+    sigma: float,
+    folder: Path | None = None,
+    earlier: Moments | None = None,
+    state: Path | None = None,
 ) -> tuple[Gaussians, list[float]]:
     """Train one view on all its pictures, and score each picture as a model of all the others would.
 
     Parameters
     ----------
     pictures : TrainingPictures
-        The view's pictures, at least 2.
+        The view's pictures, at least 2, together with the earlier ones.
     config : ModelConfig
         Regularisation and precision of the model.
     sigma : float
         Of the heatmap's Gaussian filter, in pixels.
     folder : Path, optional
         On a disk with room for the features of all pictures; that of temporary files by default.
+    earlier : Moments, optional
+        Of pictures that the model has learned from before; updated in place and lost.
+    state : Path, optional
+        Folder to keep the moments of all pictures in, for a later training.
 
     Returns
     -------
     Gaussians
         Trained on all pictures.
     list of float
-        Held-out score of each picture; none for two pictures, of which one alone has no covariance.
+        Held-out score of each picture, by the earlier ones and all the others; none for two pictures altogether, of
+        which one alone has no covariance.
 
     Raises
     ------
@@ -205,7 +217,7 @@ def fit_with_held_out_scores(
     Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
     all have been seen. What stays in memory of each picture is a number for each position.
     """
-    moments = no_moments(config)
+    moments = no_moments(config) if earlier is None else earlier
     shape = len(pictures), *moments.mean.shape
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -228,6 +240,8 @@ def fit_with_held_out_scores(
             f"{folder or tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view "
             f"is trained ({error}); free some, or choose another disk"
         ) from error
+    if state is not None:
+        write_moments(state, moments)
     gaussians = Gaussians.from_moments(moments, epsilon=config.epsilon, precision=config.precision)
     return gaussians, held_out
 

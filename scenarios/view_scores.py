@@ -16,9 +16,10 @@ from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Gaussians
 from detection.heatmap import STRIDE, pixels_of, positions_of
-from detection.padim import arithmetic_of, no_moments, pick_channels, resolved
+from detection.padim import arithmetic_of, pick_channels, resolved
 from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
+from detection.training_state import no_moments
 
 
 @dataclass(frozen=True)

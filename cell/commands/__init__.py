@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cell.commands.candidate import candidate_app
 from cell.commands.records import DEFAULT_RECORDS, Records, records_app
 from cell.commands.users import DEFAULT_USERS, Users, users_app
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(records_app)
+app.add_typer(candidate_app)
 app.add_typer(users_app)
 
 Cell = Annotated[str, typer.Option(help="Cell: a name under assets/cells or the path of a cell file.")]
@@ -89,6 +91,12 @@ def train(
     network: Annotated[
         str, typer.Option(help="How the network computes: exact, folded, bfloat16, or auto by precision and processor.")
     ] = "auto",
+    keep_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-state", help="Keep what `candidate make` continues from: as much disk again as the float32 models."
+        ),
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Train a model for each view on good parts alone, and set the threshold."""
@@ -100,6 +108,7 @@ def train(
         config=config,
         weights=weights,
         train_parts=train_parts,
+        keep_state=keep_state,
         model={
             "backbone": backbone,
             "resolution": resolution,
@@ -189,12 +198,16 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM), for HTTPS; any address but this machine's own needs it.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     users: Users = DEFAULT_USERS,
 ) -> None:
     """Show the operator's page in a browser."""
     from cell.commands.serve import run_serve
 
-    run_serve(records, cell, part, model, production, seed, host, port, users)
+    run_serve(records, cell, part, model, production, seed, host, port, tls_cert, tls_key, users)
 
 
 @app.command()

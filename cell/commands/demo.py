@@ -43,7 +43,9 @@ def run_demo(out: Path, seed: int) -> None:
 
     with progress("collecting good parts", _TRAINING_PARTS) as bar:
         collect(training, out / "training", progress=bar)
-    inspector = run_train(out / "training", out / "model", config="default", weights=None, train_parts=None, model={})
+    inspector = run_train(
+        out / "training", out / "model", config="default", weights=None, train_parts=None, keep_state=False, model={}
+    )
     parts = []
     with progress("inspecting unseen parts", _INSPECTED_PARTS) as bar:
         for result in inspect(inspected, out / "model", f"sqlite:///{out / 'records.sqlite'}"):

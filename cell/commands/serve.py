@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,13 @@ from cell.commands.console import out as screen
 from cell.config import Loaded, load_cell, load_part, load_production
 from cell.interfaces import ConfigError
 from cell.records.address import Address, shown
+from cell.records.candidates import require_approval
 from cell.records.database import Database
+from cell.records.run import description_of
 from cell.records.schema import InspectionRecord
 from cell.schema import CellFile
 from cell.setup import Order
+from detection import InspectorInfo
 
 _ENDLESS = 1 << 31
 # Below the line and its scorer, which pages must never slow down.
@@ -33,6 +37,8 @@ def run_serve(
     seed: int,
     host: str,
     port: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     users: Path,
 ) -> None:
     """Serve the pages until the process is asked to end, and own the line where there is one."""
@@ -48,8 +54,16 @@ def run_serve(
             f"--host {host}: others could reach the page, and {users} has no users; make one by "
             f"`twinspect users add NAME`"
         )
+    tls = _tls(tls_cert, tls_key)
+    if not _loopback(host) and tls is None:
+        raise ConfigError(
+            f"--host {host}: passwords would cross the network in clear text; give a certificate with --tls-cert and "
+            "--tls-key"
+        )
     if (cell is None) != (model is None) or (cell is None) != (part is None):
         raise ConfigError("a line needs --cell, --part and --model; without them the page only reads records")
+    if model is not None:
+        _refuse_unreleased(records, model)
     line: LineProcess | nullcontext[None] = nullcontext()
     if cell is not None and part is not None and model is not None:
         order = Order(_alone(load_cell(cell)), load_part(part), load_production(production), range(0), seed)
@@ -58,8 +72,31 @@ def run_serve(
         os.nice(_NICENESS)
         with open_site(records, people, owned) as site:
             what = "records only" if owned is None else "with a line that waits for Start"
-            screen.print(f"http://{host}:{port}, {what}; {shown(records)}; Ctrl-C ends it")
-            run_server(make_app(site), host, port)
+            screen.print(f"http{'s' if tls else ''}://{host}:{port}, {what}; {shown(records)}; Ctrl-C ends it")
+            run_server(make_app(site), host, port, tls)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """Return certificate and key, tried; None where there are none."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("HTTPS needs both --tls-cert and --tls-key")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--tls-cert {certificate}, --tls-key {key}: are no certificate and its key without a password, in PEM "
+            f"({error})"
+        ) from error
+    return certificate, key
+
+
+def _refuse_unreleased(records: str, model: Path) -> None:
+    """Refuse a candidate before the line is there that would refuse it at its start."""
+    if InspectorInfo.load(model).extends is not None:
+        with Database(Address.parse(records), create=True) as database:
+            require_approval(database, description_of(model))
 
 
 def _loopback(host: str) -> bool:

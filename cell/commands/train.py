@@ -22,6 +22,7 @@ def run_train(
     config: str,
     weights: Path | None,
     train_parts: int | None,
+    keep_state: bool,
     model: Mapping[str, Any],
 ) -> Inspector:
     """Train, save and say what was made."""
@@ -38,6 +39,7 @@ def run_train(
             model=model_config,
             weights=weights,
             train_parts=train_parts,
+            keep_state=keep_state,
             progress=lambda doing, done, total: report(done, doing, total),
         )
     info = inspector.info

@@ -74,6 +74,7 @@ class LineRecords:
             self._marks = MarkStore(self._address.pictures)
             try:
                 self._store.create()
+                self._marks.create()
                 with self._database.writing() as session:
                     self._entry = append(session, self._run.record(session))
                 stack.callback(RunLock(self._address.pictures, self._entry).release)
@@ -151,20 +152,24 @@ class LineRecords:
     def end(self, part: InspectedPart, *, bin: Bin | None, fault: str | None = None) -> None:
         """Record how the cycle ended: the bin that the part was let go over, or None with the fault."""
         inspection = self._at_hand.entry
+        marks, failed = None, None
+        try:
+            # The arm is home: what people only look at delays no part.
+            marks = self._marks.put(inspection, part.evidence, threshold=part.threshold)
+        except OSError as error:
+            failed = error  # it must not cost the ending, too
         row = EndingRecord(
             inspection=inspection,
             verdict=part.verdict.bin,
             bin=bin,
             cycle_s=_finite(part.cycle_s),
             fault=fault,
+            marks=marks,
         )
         with self._database.writing() as session:
             append(session, row)
-        try:
-            # The arm is home: what people only look at delays no part.
-            self._marks.put(inspection, part.evidence, threshold=part.threshold)
-        except OSError as error:
-            raise CellError(f"{self._address.pictures}: cannot be written: {error.strerror or error}") from error
+        if failed is not None:
+            raise CellError(f"{self._address.pictures}: cannot be written: {failed.strerror or failed}") from failed
         self._part = None
 
     def fault(self, message: str) -> None:

@@ -1,12 +1,13 @@
 """Where on its pictures a part was found anomalous: what a person wants to see beside a verdict.
 
-A file an inspection, beside the pictures. It can be computed anew from pictures and model, so it is no link of the
-chain and is not synchronised: a loss of power may cost the newest marks, never a verdict.
+A file an inspection, beside the pictures; the inspection's ending names its hash, so that a change shows. Only parts
+that are not ok have marks, and their pictures no rule removes: the marks stay with them.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cell.interfaces import CellError
+from cell.records.files import INCOMING, make_folder, write_durably
 from cell.results import Evidence
 from detection.locations import locate
 
@@ -72,10 +74,21 @@ class MarkStore:
     """
 
     def __init__(self, pictures: Path) -> None:
+        self._pictures = pictures
         self._folder = pictures / _FOLDER
 
-    def put(self, inspection: int, evidence: Sequence[Evidence], *, threshold: float) -> None:
-        """Keep the marks of an inspection, whose entry names them.
+    def create(self) -> None:
+        """Make the folders; raises `OSError`."""
+        make_folder(self._folder)
+        make_folder(self._pictures / INCOMING)
+
+    def put(self, inspection: int, evidence: Sequence[Evidence], *, threshold: float) -> str | None:
+        """Keep the marks of an inspection, whose entry names the file, safe from a loss of power.
+
+        Returns
+        -------
+        str or None
+            SHA-256 of the file's bytes; None where there is nothing to mark.
 
         Raises
         ------
@@ -83,13 +96,18 @@ class MarkStore:
             The disk is full, or the folder cannot be written.
         """
         if not evidence:
-            return
+            return None
         marks = Marks(threshold=threshold, views={e.score.view: _marks(e, threshold) for e in evidence})
-        path = self._path(inspection)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        half.write_text(marks.model_dump_json(), encoding="utf-8")
-        half.replace(path)
+        data = marks.model_dump_json().encode()
+        write_durably(self._path(inspection), data, root=self._pictures)
+        return hashlib.sha256(data).hexdigest()
+
+    def intact(self, inspection: int, digest: str) -> bool:
+        """Whether the marks of an inspection are there and have that hash."""
+        try:
+            return hashlib.sha256(self._path(inspection).read_bytes()).hexdigest() == digest
+        except OSError:
+            return False
 
     def read(self, inspection: int) -> Marks | None:
         """Return the marks of an inspection; None where there are none.

@@ -55,13 +55,16 @@ class Interrupted:
 
 
 def find_interrupted(database: Database) -> list[Interrupted]:
-    """Return the parts that were begun by lines that no longer run, and not ended; in their order."""
+    """Return the parts that were begun by lines that no longer run, and not ended; in their order.
+
+    A part that was played back lies nowhere: nobody has to look for it.
+    """
     query = (
         select(InspectionRecord, Entry.at, VerdictRecord.verdict)
         .join(Entry, Entry.number == InspectionRecord.entry)
         .outerjoin(VerdictRecord, VerdictRecord.inspection == InspectionRecord.entry)
         .outerjoin(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
-        .where(EndingRecord.entry.is_(None))
+        .where(EndingRecord.entry.is_(None), InspectionRecord.audits.is_(None))
         .order_by(InspectionRecord.entry)
     )
     with database.reading() as session:

@@ -13,6 +13,7 @@ from cell.records.chain import append, canonical
 from cell.records.database import Database
 from cell.records.files import INCOMING
 from cell.records.pictures import PictureStore
+from cell.records.run import CHALLENGE
 from cell.records.schema import (
     DecisionRecord,
     EndingRecord,
@@ -21,6 +22,7 @@ from cell.records.schema import (
     PictureRecord,
     RemovalRecord,
     RemovedPicture,
+    RunRecord,
     VerdictRecord,
     ViewRecord,
 )
@@ -126,6 +128,11 @@ def _unprotected(session: Session, rule: Retention) -> list[int]:
                 select(DecisionRecord.inspection).where(DecisionRecord.inspection.is_not(None))
             ),
             Entry.hash.not_in(select(InspectionRecord.audits).where(InspectionRecord.audits.is_not(None))),
+            VerdictRecord.inspection.not_in(
+                select(InspectionRecord.entry)
+                .join(RunRecord, RunRecord.entry == InspectionRecord.run)
+                .where(RunRecord.cell.endswith(CHALLENGE, autoescape=True))
+            ),
         )
         .order_by(VerdictRecord.entry)
     )

@@ -15,7 +15,19 @@ from cell.records.schema import RunRecord
 from cell.setup import Cell, Order
 from detection import DetectionError
 
+CHALLENGE = " (challenge)"
+"""What the cell of a run with known parts is called in addition: they belong to none of its control charts."""
+
 _PACKAGES = ("twinspect", "torch", "numpy", "opencv-python-headless")
+
+
+def description_of(model: Path) -> str:
+    """Return a model's `inspector.json`, byte by byte: it holds the hash of every other file of the model."""
+    path = model / "inspector.json"
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DetectionError(f"{path}: cannot be read ({error}); copy or train the model again") from error
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,6 @@ class Run:
     @classmethod
     def of(cls, order: Order, cell: Cell, model: Path) -> Run:
         """Describe a run of a connected cell."""
-        description = model / "inspector.json"
-        try:
-            inspector = description.read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DetectionError(f"{description}: cannot be read ({error}); copy or train the model again") from error
         settings = {
             "seed": order.seed,
             "versions": {name: version(name) for name in _PACKAGES},
@@ -68,14 +75,14 @@ class Run:
             cell_file=cell_file,
             part_file=part_file,
             production_file=production_file,
-            inspector=inspector,
+            inspector=description_of(model),
             made_for=canonical(fingerprint(cell)),
             settings=canonical(settings),
         )
 
     def as_challenge(self) -> Run:
-        """Return the same run with known parts, which belong to no control chart of the cell."""
-        return replace(self, cell=f"{self.cell} (challenge)")
+        """Return the same run with known parts."""
+        return replace(self, cell=self.cell + CHALLENGE)
 
     def record(self, session: Session) -> RunRecord:
         """Store the texts and return the row that names them."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest of `migrations/versions`: what this version of the program reads and writes."""
 
 HAND_AND_SCALE_EMPTY = "hand and scale are empty"
@@ -159,6 +159,11 @@ class EndingRecord(Link):
     bin: Mapped[str | None]
     cycle_s: Mapped[float | None]
     fault: Mapped[str | None]
+    marks: Mapped[str | None] = mapped_column(_HASH, doc="of the file of marks (see `cell.records.marks`)")
+
+    def content(self) -> dict[str, Any]:
+        """Return the columns; marks only where there are some, as hashes were before schema 0003."""
+        return {key: value for key, value in super().content().items() if not (key == "marks" and value is None)}
 
 
 class FaultRecord(Link):
@@ -203,6 +208,31 @@ class ReleaseRecord(Link):
     wrong: Mapped[list[str]]
 
 
+class CandidateRecord(Link):
+    """A model that was extended by parts which people confirmed, and the known parts that it has to tell apart."""
+
+    __tablename__ = "candidates"
+
+    model: Mapped[str] = mapped_column(doc="path of its folder")
+    model_hash: Mapped[str] = mapped_column(
+        ForeignKey("contents.hash"), index=True, doc="of inspector.json, which names the parts and who confirmed them"
+    )
+    parent_hash: Mapped[str] = mapped_column(ForeignKey("contents.hash"), doc="inspector.json of the model before")
+    challenge: Mapped[int] = mapped_column(ForeignKey("releases.entry"), doc="whose parts it is challenged with")
+    made_by: Mapped[str]
+
+
+class ApprovalRecord(Link):
+    """A second person released a candidate that had passed its challenge."""
+
+    __tablename__ = "approvals"
+
+    candidate: Mapped[int] = mapped_column(ForeignKey("candidates.entry"), unique=True)
+    passed: Mapped[int] = mapped_column(ForeignKey("releases.entry"), doc="what came of its challenge")
+    who: Mapped[str]
+    why: Mapped[str]
+
+
 class RemovalRecord(Link):
     """Pictures that a rule let go."""
 
@@ -236,6 +266,8 @@ LINKS: dict[str, type[Link]] = {
         DecisionRecord,
         AlarmRecord,
         ReleaseRecord,
+        CandidateRecord,
+        ApprovalRecord,
         RemovalRecord,
     )
 }

@@ -1,4 +1,4 @@
-"""Whether records are what was written: the chain, the pictures, and bins against verdicts."""
+"""Whether records are what was written: the chain, pictures and marks, and bins against verdicts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from cell.records.chain import GENESIS, link_hash, sha256
 from cell.records.database import Database
+from cell.records.marks import MarkStore
 from cell.records.pictures import PictureStore
 from cell.records.schema import (
     LINKS,
@@ -57,7 +58,7 @@ class Verification:
 
 
 def verify(database: Database, *, progress: Callable[[int, int], None]) -> Verification:
-    """Check every record against its hash, every picture against its name, every bin against its verdict.
+    """Check every record against its hash, pictures and marks against theirs, every bin against its verdict.
 
     Parameters
     ----------
@@ -86,6 +87,7 @@ def verify(database: Database, *, progress: Callable[[int, int], None]) -> Verif
             problems += _picture(session, picture, store)
             done += 1
             progress(done, entries + pictures)
+        problems += _marks(session, MarkStore(database.address.pictures))
         problems += _bins(session)
         return Verification(
             entries=entries,
@@ -172,6 +174,17 @@ def _picture(session: Session, picture: PictureRecord, store: PictureStore) -> l
     if not path.is_file():
         return [f"picture {picture.hash[:12]}: {path} is missing"]
     return [] if store.intact(picture.hash) else [f"picture {picture.hash[:12]}: {path} was changed or damaged"]
+
+
+def _marks(session: Session, store: MarkStore) -> Iterator[str]:
+    marked = (
+        select(InspectionRecord.part_id, EndingRecord.inspection, EndingRecord.marks)
+        .join(EndingRecord, EndingRecord.inspection == InspectionRecord.entry)
+        .where(EndingRecord.marks.is_not(None))
+    )
+    for part_id, inspection, digest in session.execute(marked.execution_options(yield_per=_CHUNK)):
+        if digest is not None and not store.intact(inspection, digest):
+            yield f"{part_id}: the marks of inspection {inspection} are missing or were changed"
 
 
 def _bins(session: Session) -> Iterator[str]:

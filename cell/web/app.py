@@ -23,7 +23,8 @@ from cell.records.database import Database
 from cell.records.marks import MarkStore
 from cell.web.access import COOKIE, LOGIN, AccessMiddleware, Gate
 from cell.web.line import LineProcess
-from cell.web.pages import charts, line, part, parts, review, threshold
+from cell.web.making import CandidateMaker
+from cell.web.pages import candidates, charts, line, part, parts, review, threshold
 from cell.web.pictures import Thumbnails
 from cell.web.site import LANGUAGE_COOKIE, Site, render, texts_of
 from cell.web.texts import LANGUAGES
@@ -41,7 +42,11 @@ def open_site(records: str, users: UsersFile, line_process: LineProcess | None) 
     address = Address.parse(records)
     with Database(address, create=line_process is not None) as database:
         marks, thumbnails = MarkStore(address.pictures), Thumbnails(address.pictures)
-        yield Site(database, marks, thumbnails, Gate(users), line_process)
+        if line_process is None:
+            yield Site(database, marks, thumbnails, Gate(users), None, None)
+            return
+        with CandidateMaker(records, line_process.model, line_process.order.part) as maker:
+            yield Site(database, marks, thumbnails, Gate(users), line_process, maker)
 
 
 def make_app(site: Site) -> FastAPI:
@@ -50,7 +55,7 @@ def make_app(site: Site) -> FastAPI:
     _put_login(app, site)
     _put_pictures(app, site)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
-    for page in (line, parts, part, review, charts, threshold):
+    for page in (line, parts, part, review, charts, threshold, candidates):
         page.put(site)
     ui.run_with(
         app,
@@ -65,12 +70,15 @@ def make_app(site: Site) -> FastAPI:
     return app
 
 
-def run_server(app: FastAPI, host: str, port: int) -> None:
-    """Answer until the process is asked to end."""
+def run_server(app: FastAPI, host: str, port: int, tls: tuple[Path, Path] | None = None) -> None:
+    """Answer until the process is asked to end, by HTTPS where there are a certificate and its key."""
+    certificate, key = tls or (None, None)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         # A proxy's word on who asks is not believed: see `cell.web.access.is_local`.
         proxy_headers=False,
         server_header=False,
@@ -121,12 +129,13 @@ def _put_login(app: FastAPI, site: Site) -> None:
         return answer
 
     @app.get("/language/{language}")
-    def choose(language: str, back: str = "/") -> Response:
+    def choose(request: Request, language: str, back: str = "/") -> Response:
         target = urlsplit(back)
         here = back.startswith("/") and not target.netloc and "\\" not in back
         answer = RedirectResponse(back if here else "/", 303)
         if language in LANGUAGES:
-            answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31536000, samesite="strict")
+            secure = request.url.scheme == "https"
+            answer.set_cookie(LANGUAGE_COOKIE, language, max_age=31536000, samesite="strict", secure=secure)
         return answer
 
 

@@ -13,11 +13,11 @@ from nicegui import ui
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
-from cell.interfaces import CellError
 from cell.records.database import Database
 from cell.records.marks import MarkStore
 from cell.web.access import Gate, Person
 from cell.web.line import LineProcess
+from cell.web.making import CandidateMaker
 from cell.web.pictures import Thumbnails
 from cell.web.texts import LANGUAGES, Texts, choose_language
 
@@ -27,7 +27,14 @@ PATIENCE_S = 30.0
 """For how long a page may take on a machine whose line has the right of way; NiceGUI sends an empty one after 3 s."""
 
 LANGUAGE_COOKIE = "twinspect_language"
-PAGES = (("line", "/"), ("parts", "/parts"), ("review", "/review"), ("charts", "/charts"), ("threshold", "/threshold"))
+PAGES = (
+    ("line", "/"),
+    ("parts", "/parts"),
+    ("review", "/review"),
+    ("charts", "/charts"),
+    ("threshold", "/threshold"),
+    ("candidates", "/candidates"),
+)
 
 _templates = Environment(loader=PackageLoader("cell.web", "templates"), autoescape=True, trim_blocks=True)
 
@@ -45,6 +52,8 @@ class Site:
     gate : Gate
     line : LineProcess or None
         None where the page only reads records.
+    maker : CandidateMaker or None
+        As the line.
     """
 
     database: Database
@@ -52,6 +61,7 @@ class Site:
     thumbnails: Thumbnails
     gate: Gate
     line: LineProcess | None
+    maker: CandidateMaker | None
 
     async def read(self, query: Callable[[Session], _ResultT]) -> _ResultT:
         """Return what a query says, asked in another thread: other pages do not wait for it."""
@@ -104,7 +114,7 @@ def markup(html: str) -> ui.html:
     return ui.html(html, sanitize=False).classes("w-full")
 
 
-def complain(error: CellError) -> None:
+def complain(error: Exception) -> None:
     """Show a refusal."""
     ui.notify(str(error), type="negative", position="top", timeout=8000, close_button=True)
 

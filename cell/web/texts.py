@@ -14,6 +14,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "review": ("Review", "Prüfen"),
     "charts": ("Charts", "Verläufe"),
     "threshold": ("Threshold", "Schwelle"),
+    "candidates": ("Candidates", "Kandidaten"),
     "log in": ("Log in", "Anmelden"),
     "log out": ("Log out", "Abmelden"),
     "name": ("Name", "Name"),
@@ -150,6 +151,48 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "statistic": (
         "parts by the score that {k} of their views reach",
         "Teile nach dem Wert, den {k} ihrer Ansichten erreichen",
+    ),
+    # Candidates
+    "candidates note": (
+        "Models that learned from parts which people confirmed as good. One may inspect after it told the known parts "
+        "of the last challenge apart and a second person released it. No line changes by itself.",
+        "Modelle, die aus bestätigt guten Teilen dazugelernt haben. Eines darf prüfen, nachdem es die bekannten Teile "
+        "der letzten Bewährungsprobe richtig beurteilt und eine zweite Person es freigegeben hat. Keine Linie wechselt "
+        "von selbst.",
+    ),
+    "make candidate": ("Make a candidate", "Kandidaten anlegen"),
+    "make note": (
+        "The line's model learns, in a copy, from all parts confirmed as good since. Then known parts are played back "
+        "to it. The line goes on as it is; this takes minutes.",
+        "Das Modell der Linie lernt in einer Kopie aus allen seither bestätigt guten Teilen. Danach werden ihr "
+        "bekannte Teile vorgespielt. Die Linie läuft weiter wie bisher; es dauert Minuten.",
+    ),
+    "make elsewhere": (
+        "Candidates are made at the page of a line, or by `twinspect candidate make`.",
+        "Kandidaten entstehen auf der Seite einer Linie oder mit `twinspect candidate make`.",
+    ),
+    "making": ("A candidate is being made …", "Ein Kandidat entsteht …"),
+    "candidate": ("Candidate {entry}", "Kandidat {entry}"),
+    "made": ("Made", "Angelegt"),
+    "extends": ("Extends model", "Erweitert Modell"),
+    "learned": ("New parts (confirmed by)", "Neue Teile (bestätigt von)"),
+    "challenge": ("Challenge", "Bewährungsprobe"),
+    "told apart": ("{right} of {total} known parts right", "{right} von {total} bekannten Teilen richtig"),
+    "is unchallenged": ("challenge not ended", "Probe nicht beendet"),
+    "is failed": ("failed", "durchgefallen"),
+    "is passed": ("waits for release", "wartet auf Freigabe"),
+    "is released": ("released", "freigegeben"),
+    "release": ("Release", "Freigeben"),
+    "release note": (
+        "You let this model inspect. It has to be another person than the one who had it made. The line goes on with "
+        "its own model until it is started with this one.",
+        "Sie lassen dieses Modell prüfen. Wer es anlegen ließ, darf es nicht selbst freigeben. Die Linie prüft mit "
+        "ihrem Modell weiter, bis sie mit diesem gestartet wird.",
+    ),
+    "released by": ("{who} released it:", "{who} hat es freigegeben:"),
+    "next start": (
+        "It inspects after the next start with --model {model}",
+        "Es prüft nach dem nächsten Start mit --model {model}",
     ),
     "no model": ("No part was inspected yet.", "Noch wurde kein Teil geprüft."),
 }

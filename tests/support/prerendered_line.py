@@ -124,19 +124,19 @@ def prerendered_shifts(*args: Any) -> None:
         run_shifts(*args)
 
 
-def serve(records: str, users: Path, port: int) -> None:
-    """Serve the page of such a line."""
+def serve(records: str, model: Path, users: Path, port: int) -> None:
+    """Serve the page of such a line, which only says that it has that model."""
     from cell.web.app import make_app, open_site, run_server
     from cell.web.line import LineProcess
     from cell.web.users import UsersFile
 
     with (
         patch("cell.web.line.run_shifts", prerendered_shifts),
-        LineProcess(prerendered_order(), Path("model"), records) as line,
+        LineProcess(prerendered_order(), model, records) as line,
         open_site(records, UsersFile(users), line) as site,
     ):
         run_server(make_app(site), "127.0.0.1", port)
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
