@@ -31,7 +31,7 @@ from twin.rendering.pinhole import Pinhole
 from twin.snapshot import PartBody, Snapshot
 from twin.source import TwinPartSource, TwinPartSourceConfig
 from twin.visibility import PlannedView, planned_views
-from twin.world import World, WorldConfig
+from twin.world import World, WorldConfig, world_config
 
 matplotlib.use("Agg")
 
@@ -118,8 +118,7 @@ def studio_of(cell: str, part: str, **changed: object) -> Iterator[Studio]:
     options = {**file.camera.options, "width": _WIDTH, "height": _HEIGHT, **changed}
     camera = check(options, TwinCameraConfig, f"{order.cell.path}: camera")
     views = planned_views(order, make_shape(order.part))
-    world = check(file.world.options if file.world else {}, WorldConfig, f"{order.cell.path}: world")
-    with camera.scene(file.scene, world.pan_m) as renderer:
+    with camera.scene(file.scene, world_config(order.cell).pan_m) as renderer:
         yield Studio(order, camera, renderer, views)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.config import check, load_class
+from cell.config import load_class
 from cell.interfaces import Camera, ConfigError, Pose
 from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
@@ -22,7 +22,7 @@ from twin.rendering.geometry import PART
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.tiny import TinyScene
 from twin.snapshot import PartBody, Snapshot
-from twin.world import WorldConfig
+from twin.world import world_config
 
 _WIDTH, _HEIGHT = 640, 480
 # Of a depth buffer of half a millimetre a pixel: the slope of a surface within one pixel stays below this.
@@ -124,7 +124,7 @@ def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
     _, config = load_class(cell.content.camera, f"{cell.path}: camera", like=Camera)
     if not isinstance(config, TwinCameraConfig):
         raise ConfigError(f"{cell.path}: camera: to know what its views see, it must be a camera of the twin")
-    world = check(cell.content.world.options if cell.content.world else {}, WorldConfig, f"{cell.path}: world")
+    world = world_config(cell)
     full = config.pinhole(scene.camera).undistorted()
     camera = full.resized(_WIDTH, _HEIGHT)
     cut = _HEIGHT - round(part.bottom_share * _HEIGHT)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from cell.interfaces import N_JOINTS, Pose
+from cell.config import Loaded, load_class
+from cell.interfaces import N_JOINTS, ConfigError, Device, Pose
 from cell.motion.collision import hulls_as_obj
 from cell.motion.panda import forward
 from cell.motion.round import place_pose
-from cell.schema import FileModel
+from cell.schema import CellFile, FileModel
 from cell.setup import Setup
 from twin.conditions import N_GRASPS
 from twin.device import InWorld, LoadCell, world_of
@@ -66,6 +67,15 @@ class WorldConfig(FileModel):
     step_s: float = Field(1 / 240, gt=0, le=0.01, description="while the arm moves and things rest")
     contact_step_s: float = Field(0.001, gt=0, le=0.01, description="while the fingers move")
     pan_m: float = Field(0.13, gt=0, le=0.5, description="edge of the scale's square pan")
+
+
+def world_config(cell: Loaded[CellFile]) -> WorldConfig:
+    """Return how a cell's world is simulated, wherever that is. Raises `ConfigError` where it is none of the twin's."""
+    entry, where = cell.content.world, f"{cell.path}: world"
+    config = None if entry is None else load_class(entry, where, like=Device)[1]
+    if not isinstance(config, WorldConfig):
+        raise ConfigError(f"{where}: must be one of the twin's")
+    return config
 
 
 class World:
