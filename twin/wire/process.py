@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -168,6 +169,8 @@ def _own_address() -> str:
 
 def _serve(config: WiredWorldConfig, setup: Setup, serving: Serving, pipe: Connection, clock: Any) -> None:
     """Serve robot and hand until nobody asks any more."""
+    # Ctrl-C reaches the whole group; the line still needs its robot to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     with ExitStack() as stack:
         try:
@@ -175,7 +178,7 @@ def _serve(config: WiredWorldConfig, setup: Setup, serving: Serving, pipe: Conne
         except ConfigError as error:
             pipe.send((None, error))
             return
-        stack.enter_context(suppress(EOFError, BrokenPipeError, KeyboardInterrupt))
+        stack.enter_context(suppress(EOFError, BrokenPipeError))
         mishaps = Mishaps(server)
         world = server.world
         asked: dict[str, Callable[..., Any]] = {
@@ -193,4 +196,8 @@ def _serve(config: WiredWorldConfig, setup: Setup, serving: Serving, pipe: Conne
             clock.value = world.time_s
             if pipe.poll():
                 what, arguments = pipe.recv()
-                pipe.send((asked[what](*arguments), None))
+                try:
+                    answer: tuple[Any, Exception | None] = asked[what](*arguments), None
+                except Exception as error:
+                    answer = None, error
+                pipe.send(answer)

@@ -69,6 +69,15 @@ def test_a_part_on_the_pan_is_weighed():
         assert abs(world.reading_g()) < 0.1
 
 
+def test_what_goes_wrong_there_is_raised_here_and_it_goes_on(world):
+    with pytest.raises(AttributeError, match="hulls"):
+        world.present(None, np.zeros(2), 0.0)
+    world.wait(0.05)
+    os.kill(world._process.pid, signal.SIGINT)
+    world.take_out()
+    assert world.snapshot().part is None
+
+
 def test_an_address_that_is_taken_is_named(world):
     with pytest.raises(ConfigError, match=rf"{world.host}: ports 1337 and 1338 cannot be listened on"):
         WiredWorld(WiredWorldConfig(host=world.host), SETUP).__enter__()
