@@ -44,7 +44,7 @@ class TwinScaleConfig(FileModel):
 
 
 class LoadCell:
-    """What the scale's electronics feel; see `twin.world.LoadCell`.
+    """What the scale's electronics feel; see `twin.device.LoadCell`.
 
     It follows the force on the pan with the lag of its filter at all times, so a part that was only just put down has
     not settled, one that rocks does not, and the arm shakes it as it moves.

@@ -248,7 +248,12 @@ def main() -> None:
     """Run the command; a refusal is one sentence on standard error and exit code 1, wrong usage is 2."""
     from cell.commands.console import answering
 
+    def leave(signum: int, frame: object) -> None:
+        # Asked for twice, as `timeout` does, it must not interrupt the way out.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signum)
+
     # An end asked for by the system must run the same ways out as Ctrl-C: devices, copies, half-written files.
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    signal.signal(signal.SIGTERM, leave)
     with answering():
         app()

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
@@ -56,6 +57,10 @@ _ANSWER_S = 15.0
 _INTEGRAL_HZ = 4.0
 _INTEGRAL_MAX_RAD = 0.03
 _STILL_RAD_S = 0.002
+# How far set-points may lie from the path that was checked for collisions; at 0.8 m that is 8 mm.
+_STRETCH_MAX_RAD = 0.01
+# Within this a motion that the robot ended says why.
+_WORD_S = 0.05
 _CLOSED_M = 0.0005
 
 _Joints = tuple[float, float, float, float, float, float, float]
@@ -127,6 +132,10 @@ class PandaArm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._dynamics.__exit__(kind, error, trace)
+        if self._panda is not None:
+            # Whether its robot is still there: if not, the client must not be destroyed.
+            with suppress(DeviceError):
+                self._read("leaving")
         self._panda = None
 
     def state(self) -> ArmState:
@@ -157,9 +166,15 @@ class PandaArm:
         if away > _START_TOLERANCE_RAD:
             problem = f"the arm stands {away:.3f} rad from the start"
             raise MotionRejected("arm", doing, problem, "plan the motion from where it stands")
+        planned = smoothed(trajectory, self._config.smoothing_s)
+        stretch = self._dynamics.inertial_torques(planned) / np.array(self._config.stiffness_nm_rad)
+        most = float(np.abs(stretch).max())
+        if most > _STRETCH_MAX_RAD:
+            problem = f"it is so fast that the arm's spring would be stretched by {most:.3f} rad, and it left its path"
+            raise MotionRejected("arm", doing, problem, "nothing has moved; lower motion.speed in the cell file")
         self._moving = True
         try:
-            return self._stream(trajectory, doing)
+            return self._stream(replace(planned, positions_rad=planned.positions_rad + stretch), doing)
         except libfranka_errors() as error:
             self._fail(doing, error)
         finally:
@@ -169,47 +184,48 @@ class PandaArm:
         """Stop as fast as the arm can; a motion that runs ends, and none begins until somebody acknowledged."""
         if not self._moving:
             return
-        self._fault = "it was told to stop"
         try:
-            within(_ANSWER_S, "arm", "stopping", self._panda.get_robot().stop)
+            within(_ANSWER_S, "arm", "stopping", lambda: self._panda.get_robot().stop())
         except libfranka_errors() as error:
             self._fail("stopping", error)
+        finally:
+            # Also where no motion had begun that the robot could stop: it is not begun, or ended, by `_states`.
+            self._fault = self._fault or "it was told to stop"
 
     def recover(self, *, acknowledged_by: str) -> None:
         """Clear a fault after the named person acknowledged it."""
         if not acknowledged_by:
             raise ReflexStop("arm", "recovering", "nobody acknowledged the fault", "name who did")
         _log.info("%s acknowledged: %s", acknowledged_by, self._fault or "no fault")
-        robot = self._connected("recovering").get_robot()
+        self._connected("recovering")
         try:
-            within(_ANSWER_S, "arm", "recovering", robot.automatic_error_recovery)
+            within(_ANSWER_S, "arm", "recovering", lambda: self._panda.get_robot().automatic_error_recovery())
         except libfranka_errors() as error:
             self._fail("recovering", error)
         self._fault = None
 
     def _stream(self, trajectory: JointTrajectory, doing: str) -> float:
-        """Return the mean of what the robot said about commands in time."""
-        panda, config = self._panda, self._config
+        """Send a trajectory and return the mean of what the robot said about commands in time.
+
+        No local name keeps the client: an error of whatever kind would carry it along, and destroyed after its robot
+        has gone it ends the process.
+        """
+        config = self._config
         controller = controllers.JointPosition(
             np.array(config.stiffness_nm_rad), np.array(config.damping_nms_rad), filter_coeff=_FILTER
         )
         # Until the loop runs, the state that panda-py knows is the one of long ago.
-        before = _seconds(panda.get_state())
-        panda.start_controller(controller)
+        before = _seconds(self._panda.get_state())
+        self._panda.start_controller(controller)
         try:
             rates: list[float] = []
-            states = self._states(rates, after=before)
-            self._send(controller, states, self._ahead(smoothed(trajectory, config.smoothing_s)))
+            states = self._states(rates, doing, after=before)
+            self._send(controller, states, trajectory)
             self._settle(controller, states, trajectory, doing)
         finally:
-            within(_ANSWER_S, "arm", doing, panda.stop_controller)
-        panda.raise_error()
+            within(_ANSWER_S, "arm", doing, lambda: self._panda.stop_controller())
+        self._panda.raise_error()
         return float(np.mean(rates))
-
-    def _ahead(self, trajectory: JointTrajectory) -> JointTrajectory:
-        """Return what to send so that the arm follows: its spring is stretched by what accelerates it."""
-        stretch = self._dynamics.inertial_torques(trajectory) / np.array(self._config.stiffness_nm_rad)
-        return replace(trajectory, positions_rad=trajectory.positions_rad + stretch)
 
     def _send(self, controller: Any, states: Iterator[tuple[Any, float]], trajectory: JointTrajectory) -> None:
         """Send set-points until the robot's time is at the end of the trajectory."""
@@ -258,12 +274,17 @@ class PandaArm:
             "look what holds it, at its load, and at the stiffness in the cell file",
         )
 
-    def _states(self, rates: list[float], *, after: float) -> Iterator[tuple[Any, float]]:
+    def _states(self, rates: list[float], doing: str, *, after: float) -> Iterator[tuple[Any, float]]:
         """Yield the controller's newest state and the robot's time, s, and keep its rate of success."""
-        panda, last, seen = self._panda, after, time.monotonic()
+        last, seen = after, time.monotonic()
         while True:
-            panda.raise_error()
-            state = panda.get_state()
+            self._panda.raise_error()
+            if self._fault is not None:
+                # The robot's own word for it, if it has one, comes within this time.
+                time.sleep(_WORD_S)
+                self._panda.raise_error()
+                raise ReflexStop("arm", doing, self._fault, "look at the cell and acknowledge")
+            state = self._panda.get_state()
             now = _seconds(state)
             if now > last:
                 last, seen = now, time.monotonic()
@@ -297,6 +318,8 @@ class PandaArm:
         if isinstance(found, ReflexStop):
             self._fault = self._fault or found.problem
         elif isinstance(found, NotConnected) and self._panda is not None:
+            if self._moving:
+                self._fault = self._fault or found.problem
             never_destroy(self._panda)
             self._panda = None
         raise found from error
@@ -305,7 +328,7 @@ class PandaArm:
         if self._panda is None:
             config = self._config
             mode = realtime(config.realtime == "enforce")
-            panda = connected(
+            self._panda = connected(
                 config.host,
                 "arm",
                 lambda: within(_ANSWER_S, "arm", doing, lambda: panda_py.Panda(config.host, "panda", mode)),
@@ -313,10 +336,9 @@ class PandaArm:
             upper = [*config.collision.torque_nm], [*config.collision.force_n]
             lower = [[value / 2 for value in values] for values in upper]
             try:
-                panda.get_robot().set_collision_behavior(lower[0], upper[0], lower[1], upper[1])
+                self._panda.get_robot().set_collision_behavior(lower[0], upper[0], lower[1], upper[1])
             except libfranka_errors() as error:
                 self._fail(doing, error)
-            self._panda = panda
         return self._panda
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cell.interfaces import ConfigError, NotConnected
-from cell.processes import end_with_parent
 from cell.setup import Setup
 from twin.device import LoadCell
 from twin.snapshot import PartBody, Snapshot
@@ -169,9 +168,9 @@ def _own_address() -> str:
 
 def _serve(config: WiredWorldConfig, setup: Setup, serving: Serving, pipe: Connection, clock: Any) -> None:
     """Serve robot and hand until nobody asks any more."""
-    # Ctrl-C reaches the whole group; the line still needs its robot to stop.
+    # These reach the whole group, and the line still needs its robot to stop. The world ends when the pipe does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with ExitStack() as stack:
         try:
             server = stack.enter_context(Server(setup, serving, config))
