@@ -87,10 +87,17 @@ class Gaussians:
         (R, R) float32
             Mahalanobis distance, enlarged to the network's input.
         """
-        squared = np.empty((1, len(features)), dtype=np.float32)
-        squared_mahalanobis(features[np.newaxis], self.mean, self.factors, out=squared)
         hidden = ~self.scored if masked is None else masked | ~self.scored
-        return heatmap_of(squared[0], sigma=sigma, hidden=hidden)
+        return heatmap_of(self.squared_distances(features[np.newaxis])[0], sigma=sigma, hidden=hidden)
+
+    def squared_distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures.
+
+        The factors are read once for all of them, which is most of the time for one.
+        """
+        squared = np.empty(features.shape[:2], dtype=np.float32)
+        squared_mahalanobis(features, self.mean, self.factors, out=squared)
+        return squared
 
 
 def whitening_factors(

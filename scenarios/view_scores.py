@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from detection.config import ModelConfig, PreprocessConfig, ScoreConfig
 from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Gaussians
-from detection.heatmap import STRIDE, pixels_of, positions_of
+from detection.heatmap import STRIDE, heatmap_of, pixels_of, positions_of
 from detection.padim import arithmetic_of, pick_channels, resolved
 from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
 from detection.training_state import no_moments
+
+_BATCH = 8  # pictures for which a model's factors are read once; their features are 0.2 GB at 1024²
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,20 @@ def score_view(job: ViewJob) -> ViewScores:
     with tempfile.TemporaryDirectory(dir=job.out.parent) as place:
         backbone = pretrained(model.backbone, weights=job.weights, arithmetic=arithmetic_of(model))
         features = _Features(job, model, backbone, Path(place) / "features", pictures)
+        moments = no_moments(model)
+        learned: tuple[int, ...] = ()
         for draw, trained in enumerate(job.draws):
-            moments = no_moments(model)
-            moments.update_each((features.values[i], features.masked[i]) for i in trained if i in features.valid)
-            gaussians = Gaussians.from_moments(moments, epsilon=model.epsilon, precision=model.precision)
-            for i in features.valid:
+            if trained[: len(learned)] != learned:
+                moments, learned = no_moments(model), ()
+            new, learned = trained[len(learned) :], trained
+            moments.update_each((features.values[i], features.masked[i]) for i in new if i in features.valid)
+            gaussians = Gaussians.from_moments(
+                moments, epsilon=model.epsilon, precision=model.precision, keep_moments=True
+            )
+            for i, squared in features.squared_distances(gaussians):
                 masked = features.masked[i]
-                heatmap = gaussians.heatmap(features.values[i], sigma=job.ways[0].smoothing_sigma, masked=masked)
                 known = gaussians.scored if masked is None else gaussians.scored & ~masked
+                heatmap = heatmap_of(squared, sigma=job.ways[0].smoothing_sigma, hidden=~known)
                 valid = features.valid_pixels(i) & pixels_of(known)
                 for way, config in enumerate(job.ways):
                     width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
@@ -185,6 +194,13 @@ class _Features:
             self.valid[i] = np.packbits(prepared.valid)
             if i in job.keep:
                 kept[job.keep.index(i)] = cv2.resize(prepared.image, (grid, grid), interpolation=cv2.INTER_AREA)
+
+    def squared_distances(self, gaussians: Gaussians) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield each picture that could be prepared, with its squared distances (P,)."""
+        valid = list(self.valid)
+        for first in range(0, len(valid), _BATCH):
+            some = valid[first : first + _BATCH]
+            yield from zip(some, gaussians.squared_distances(self.values[some]), strict=True)
 
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""
