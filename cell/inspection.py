@@ -228,7 +228,7 @@ def inspect_part(
             mask = frame.mask  # what was masked then
         frames[view] = frame
         book.keep(view, frame, mask)
-        scoring.submit(view, _rgb(frame.image), mask)
+        scoring.submit(view, as_rgb(frame.image), mask)
 
     def conclude(weighing: Weighing | None, faults: tuple[str, ...]) -> InspectedPart:
         """Judge with the scores that are there, and put the verdict on record."""
@@ -287,12 +287,12 @@ def inspect_part(
 
 
 def _evidence(frame: Frame, score: ViewScore) -> Evidence:
-    square = score.geometry.square(_rgb(frame.image))
+    square = score.geometry.square(as_rgb(frame.image))
     size = min(len(square), _EVIDENCE_SIDE)
     picture = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
     return Evidence(frame.number, np.asarray(picture, np.uint8), score)
 
 
-def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a camera's picture with three channels."""
     return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
