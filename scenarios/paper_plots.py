@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from detection.intervals import rate
 from detection.metrics import rate_curves
 from scenarios.material import Material
 from scenarios.study import Plot
@@ -37,7 +40,7 @@ def distributions(case: Case, split: Split) -> Plot:
         values = case.statistics[list(some)]
         axes.hist(values[np.isfinite(values)], bins=edges, alpha=0.6, color=colour, label=f"{name} ({len(some)})")
     axes.axvline(case.exact.threshold, color=_THRESHOLD, linestyle="--", label=f"T = {case.exact.threshold:.1f}")
-    axes.set_xscale("log")
+    _logarithmic(axes)
     axes.set_xlabel("second largest of the views' scores (Mahalanobis distance, no unit)")
     axes.set_ylabel("parts")
     axes.set_title(f"{case.name}, {case.way}")
@@ -59,15 +62,23 @@ def sweeps(cases: Sequence[Case], split: Split) -> Plot:
         finite = finite[np.isfinite(finite)]
         curves = rate_curves(unseen, found, thresholds=np.geomspace(finite.min() * 0.95, finite.max() * 1.05, 300))
         assert curves is not None  # no split leaves a class empty
-        panel.plot(curves.thresholds, curves.tnr, color=_UNSEEN, alpha=shade, label=f"TNR held out, {case.train}")
-        panel.plot(curves.thresholds, curves.tpr, color=_DEFECTIVE, alpha=shade, label=f"TPR, {case.train}")
-        panel.set_xscale("log")
+        for rates, of, colour, name in (
+            (curves.tnr, unseen, _UNSEEN, f"TNR held out, {case.train}"),
+            (curves.tpr, found, _DEFECTIVE, f"TPR, {case.train}"),
+        ):
+            panel.plot(curves.thresholds, rates, color=colour, alpha=shade, label=name)
+            if case.train == split.train[-1]:
+                band = [rate(round(value * len(of)), len(of)) for value in rates]
+                low, high = [each.low for each in band], [each.high for each in band]
+                panel.fill_between(curves.thresholds, low, high, color=colour, alpha=0.12, linewidth=0)
+        _logarithmic(panel)
         panel.set_title(f"{case.size}², {case.way}", fontsize=9)
         panel.set_xlabel("T (Mahalanobis distance, no unit)", fontsize=8)
     for row in panels:
         row[0].set_ylabel("rate")
     panels[0][-1].legend(fontsize=6)
-    return Plot("figure6", "Figure 6: TPR and held-out TNR against T; darker with more training parts", figure)
+    title = "Figure 6: TPR and held-out TNR against T; darker with more training parts, 95 % intervals of the most"
+    return Plot("figure6", title, figure)
 
 
 def false_rejects(case: Case, split: Split, material: Material, views: Mapping[str, ViewScores]) -> Plot:
@@ -92,6 +103,14 @@ def false_rejects(case: Case, split: Split, material: Material, views: Mapping[s
     return Plot(
         "figure7", f"Figure 7: falsely rejected parts ({len(rejected)} of {len(unseen)}), the worst first", figure
     )
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Give distances a logarithmic axis with numbers that stand apart."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _second(views: Mapping[str, ViewScores], kept: int) -> str:
