@@ -70,6 +70,13 @@ def test_collision_ends_in_a_reflex_that_somebody_must_acknowledge(host):
     assert "reflex" in result["said"] and "acknowledge" in result["again"] and result["off_mm"] <= 0.3
 
 
+def test_joint_limit_ends_in_a_reflex_that_somebody_must_acknowledge():
+    with serving("127.0.0.34"):
+        result = ended(started("127.0.0.34", "limit"))
+    assert "joint_position_limits_violation" in result["said"] and "acknowledge" in result["again"]
+    assert abs(result["past_rad"]) < 0.05
+
+
 def test_stop_ends_a_motion(host):
     assert "preempted" in ended(started(host, "stopped"))["said"]
 

@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 
+import cell.drivers.panda
 from cell.drivers.panda import PandaArm, PandaArmConfig, PandaGripper, PandaGripperConfig
 from cell.interfaces import CellError, JointTrajectory
-from cell.motion.panda import forward
+from cell.motion.panda import Q_MAX, forward
 from cell.motion.trajectory import point_to_point
 
 HOST, WHAT = sys.argv[1:3]
@@ -58,6 +59,20 @@ def reflex():
         one.recover(acknowledged_by="a test")
         one.follow(point_to_point(one.state().positions_rad, here, goal="home", speed=0.3))
         return {"said": said, "again": again, "off_mm": away_mm(one, here)}
+
+
+def limit():
+    """Past the stop of the hand's joint, as if the driver had not looked: the robot does."""
+    cell.drivers.panda.violation = lambda trajectory: None
+    with arm() as one:
+        here = one.state().positions_rad
+        half = point_to_point(here, np.append(here[:-1], (here[-1] + Q_MAX[-1] + 0.3) / 2), goal="half", speed=0.3)
+        positions = here + 2 * (half.positions_rad - here)
+        past = JointTrajectory("past the stop", 2 * half.times_s, positions, half.velocities_rad_s)
+        said = named("ReflexStop", lambda: one.follow(past))
+        again = named("ReflexStop", lambda: one.follow(half))
+        named("ReflexStop", lambda: one.recover(acknowledged_by=""))
+        return {"said": said, "again": again, "past_rad": float(one.state().positions_rad[-1] - Q_MAX[-1])}
 
 
 def stopped():
