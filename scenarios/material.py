@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 from distributed import Client
 
 from cell.collecting import collect
+from cell.config import load_cell, load_part, load_production
 from cell.setup import Order
 from detection.datasets import Dataset, Part, read_dataset
 from detection.errors import DatasetError
+from scenarios.view_scores import ViewPictures
 from scenarios.workers import run_jobs
 from twin.truth import visible_views
 
+_GOOD_IN_FILE, _DEFECTIVE_IN_FILE = 118, 32  # of assets/production/paper.yaml
 _SHARD = 6  # parts that are made at a time: little is lost when a study is stopped, and opening the cell costs little
 
 
@@ -74,6 +77,16 @@ class Material:
         """Names of the views, in order."""
         return self.dataset.views
 
+    def pictures_of(self, view: str, *, masked: bool) -> ViewPictures:
+        """Return all parts' pictures of a view, with the gripper's masks or without."""
+        return ViewPictures(
+            view,
+            tuple(studied.part.pictures[view] for studied in self.parts),
+            tuple(studied.part.ignored[view] if masked else None for studied in self.parts),
+            self.dataset.bottom_share,
+            self.dataset.picture_width_mm,
+        )
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -96,6 +109,29 @@ class Shard:
         shutil.rmtree(half, ignore_errors=True)
         collect(self.order, half, progress=lambda _: None)
         half.replace(self.out)
+
+
+def paper_order(*, good: int, defective: int, camera: Mapping[str, int], cell: str, part: str, seed: int) -> Order:
+    """Return parts of the published study for the twin to make.
+
+    Parameters
+    ----------
+    good, defective : int
+        So many of the 118 good parts of `assets/production/paper.yaml`, and every so-many-th of the 32 defective ones.
+    camera : mapping
+        Pixels of the camera's pictures.
+    cell, part : str
+        Names or paths of the files.
+    seed : int
+        Of the parts.
+    """
+    loaded = load_cell(cell)
+    entry = loaded.content.camera
+    changed = entry.model_validate({"class": entry.path, **entry.options, **camera})
+    loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": changed}))
+    step = _DEFECTIVE_IN_FILE / defective
+    numbers = [*range(good), *(_GOOD_IN_FILE + int(step * i) for i in range(defective))]
+    return Order(loaded, load_part(part), load_production("paper"), numbers, seed)
 
 
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:

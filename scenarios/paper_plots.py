@@ -68,7 +68,7 @@ def sweeps(cases: Sequence[Case], split: Split) -> Plot:
         ):
             panel.plot(curves.thresholds, rates, color=colour, alpha=shade, label=name)
             if case.train == split.train[-1]:
-                band = [rate(round(value * len(of)), len(of)) for value in rates]
+                band = [about for value in rates if (about := rate(round(value * len(of)), len(of)))]
                 low, high = [each.low for each in band], [each.high for each in band]
                 panel.fill_between(curves.thresholds, low, high, color=colour, alpha=0.12, linewidth=0)
         _logarithmic(panel)

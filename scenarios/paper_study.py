@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,18 +18,15 @@ import typer
 from numpy.typing import NDArray
 
 from cell.commands.console import answering
-from cell.commands.console import out as screen
-from cell.config import load_cell, load_part, load_production
-from cell.interfaces import CellError
-from cell.setup import Order
 from detection.config import ModelConfig, PreprocessConfig, ScoreConfig
 from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
-from scenarios.material import Material, made_by_twin, read_material
+from scenarios import options
+from scenarios.material import Material, made_by_twin, paper_order, read_material
 from scenarios.paper_plots import distributions, false_rejects, sweeps
-from scenarios.study import SUMMARY, Study, Table, begin, differences, estimate_json, shown, write_study
-from scenarios.view_scores import ViewJob, ViewPictures
+from scenarios.study import Study, Table, begin, estimate_json, finish, shown
+from scenarios.view_scores import ViewJob
 from scenarios.workers import run_jobs, workers
 
 Size = Literal[256, 512, 1024]
@@ -81,7 +78,6 @@ PRESETS = {
     # A third of the sensor's width: the part's crop is then a little over 1024 pixels wide.
     "full": Preset(good=118, defective=32, sizes=(256, 512, 1024), camera={"width": 1824, "height": 1216}),
 }
-_GOOD_IN_FILE, _DEFECTIVE_IN_FILE = 118, 32
 
 
 @dataclass(frozen=True)
@@ -177,13 +173,7 @@ def jobs_of(
     sigma = ScoreConfig().smoothing_sigma
     jobs: dict[tuple[str, int], ViewJob] = {}
     for view in material.views:
-        pictures = ViewPictures(
-            view,
-            tuple(studied.part.pictures[view] for studied in material.parts),
-            (None,) * len(material.parts),  # the paper knows no mask
-            material.dataset.bottom_share,
-            material.dataset.picture_width_mm,
-        )
+        pictures = material.pictures_of(view, masked=False)  # the paper knows no mask
         for size in sizes:
             jobs[view, size] = ViewJob(
                 pictures=pictures,
@@ -322,37 +312,23 @@ def figures_of(cases: Sequence[Case], split: Split) -> dict[str, Any]:
     }
 
 
-def order_of(preset: Preset, *, cell: str, part: str, seed: int) -> Order:
-    """Return the parts that the twin shall make for a preset."""
-    loaded = load_cell(cell)
-    entry = loaded.content.camera
-    camera = entry.model_validate({"class": entry.path, **entry.options, **preset.camera})
-    loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": camera}))
-    step = _DEFECTIVE_IN_FILE / preset.defective
-    defective = [_GOOD_IN_FILE + int(step * i) for i in range(preset.defective)]
-    numbers = [*range(preset.good), *defective]
-    return Order(loaded, load_part(part), load_production("paper"), numbers, seed)
-
-
 def _main(
-    out: Annotated[Path, typer.Option(help="folder for pictures, scores and results; give it again to go on")],
-    preset: Annotated[str, typer.Option(help="quick or full")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="of the parts, the splits and the picked channels")] = 0,
-    cell: Annotated[str, typer.Option(help="name or path of a cell file of the twin")] = "twin",
-    part: Annotated[str, typer.Option(help="name or path of a part file")] = "ring",
-    dataset: Annotated[Path | None, typer.Option(help="labelled pictures instead of the twin's")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="address of a dask scheduler, tcp://…")] = None,
+    out: options.Out,
+    preset: options.PresetName = "quick",
+    seed: options.Seed = 0,
+    cell: options.Cell = "twin",
+    part: options.Part = "ring",
+    dataset: options.Dataset = None,
+    scheduler: options.Scheduler = None,
     backbone: Annotated[str, typer.Option(help="efficientnet_lite0 or resnet18 (the paper's)")] = "efficientnet_lite0",
     weights: Annotated[Path | None, typer.Option(help="the backbone's weights instead of the pretrained ones")] = None,
-    compare: Annotated[Path | None, typer.Option(help="another study's folder: say where the figures differ")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="largest difference that --compare lets pass")] = 0.02,
+    compare: options.Compare = None,
+    tolerance: options.Tolerance = 0.02,
 ) -> None:
     """Make the published study with the twin's parts, and put its table beside the published one."""
     started = time.perf_counter()
     with answering():
-        if preset not in PRESETS:
-            raise CellError(f"--preset {preset}: unknown; choose one of {', '.join(PRESETS)}")
-        chosen = PRESETS[preset]
+        chosen = options.preset_of(PRESETS, preset)
         settings = {
             "command": f"python -m scenarios.paper_study --preset {preset} --seed {seed}",
             "cell": cell,
@@ -366,7 +342,15 @@ def _main(
         begin(out, settings)
         with workers(scheduler) as client:
             if dataset is None:
-                material = made_by_twin(client, order_of(chosen, cell=cell, part=part, seed=seed), out / "pictures")
+                order = paper_order(
+                    good=chosen.good,
+                    defective=chosen.defective,
+                    camera=chosen.camera,
+                    cell=cell,
+                    part=part,
+                    seed=seed,
+                )
+                material = made_by_twin(client, order, out / "pictures")
             else:
                 material = read_material(dataset)
             split = split_of(material, seed=seed)
@@ -388,16 +372,7 @@ def _main(
             settings=settings,
             seconds=time.perf_counter() - started,
         )
-        write_study(study, out)
-        for finding in study.findings:
-            screen.print(finding)
-        screen.print(f"{out / SUMMARY}, table1.csv, defective_parts.csv, index.html")
-        if compare is not None:
-            found = list(differences(out, compare, tolerance=tolerance))
-            for line in found:
-                screen.print(line)
-            if found:
-                raise CellError(f"{compare}: {len(found)} figures differ by more than {tolerance:g}")
+        finish(study, out, compare=compare, tolerance=tolerance)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
+from cell.commands.console import out as screen
 from cell.commands.console import require_writable, write_text
-from cell.interfaces import ConfigError
+from cell.interfaces import CellError, ConfigError
 from detection.intervals import Estimate
 
 SUMMARY = "summary.json"
@@ -128,6 +129,26 @@ def write_study(study: Study, out: Path) -> None:
     )
     write_text(out / PAGE, page)
     write_text(out / SUMMARY, json.dumps({**head, "figures": study.figures}, indent=1, allow_nan=False) + "\n")
+
+
+def finish(study: Study, out: Path, *, compare: Path | None, tolerance: float) -> None:
+    """Write a study, say what it found, and compare it with another where one is given.
+
+    Raises
+    ------
+    CellError
+        Figures differ by more than the tolerance.
+    """
+    write_study(study, out)
+    for finding in study.findings:
+        screen.print(finding)
+    screen.print(", ".join([str(out / SUMMARY), *(f"{table.name}.csv" for table in study.tables), PAGE]))
+    if compare is not None:
+        found = list(differences(out, compare, tolerance=tolerance))
+        for line in found:
+            screen.print(line)
+        if found:
+            raise CellError(f"{compare}: {len(found)} figures differ by more than {tolerance:g}")
 
 
 def shown(value: Any) -> str:
