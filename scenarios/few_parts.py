@@ -24,7 +24,7 @@ from detection.errors import DatasetError
 from detection.intervals import Estimate
 from detection.metrics import auroc, tnr_at_full_tpr
 from scenarios import options
-from scenarios.material import Material, made_by_twin, paper_order, read_material
+from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
 from scenarios.view_scores import ViewJob
 from scenarios.workers import run_jobs, workers
@@ -45,10 +45,7 @@ class Preset:
 
     Attributes
     ----------
-    good, defective : int
-        Parts that are made; see `paper_order`.
-    camera : mapping
-        Pixels of the camera's pictures.
+    parts : PaperParts
     size : int
         Of the network's input.
     counts : tuple of int
@@ -57,17 +54,15 @@ class Preset:
         Orders in which good parts join the training.
     """
 
-    good: int
-    defective: int
-    camera: Mapping[str, int]
+    parts: PaperParts
     size: Literal[256, 512]
     counts: tuple[int, ...]
     draws: int
 
 
 PRESETS = {
-    "quick": Preset(40, 11, {"width": 912, "height": 684}, 256, (8, 12, 16, 24), 3),
-    "full": Preset(118, 32, {"width": 1824, "height": 1216}, 512, (8, 12, 16, 24, 32, 47, 71, 94), 3),
+    "quick": Preset(QUICK_PARTS, 256, (8, 12, 16, 24), 3),
+    "full": Preset(FULL_PARTS, 512, (8, 12, 16, 24, 32, 47, 71, 94), 3),
 }
 
 
@@ -313,24 +308,15 @@ def _main(
             "cell": cell,
             "part": part,
             "dataset": None if dataset is None else str(dataset),
-            "camera": dict(chosen.camera),
+            "camera": dict(chosen.parts.camera),
             "configurations": {name: config.model_dump() for name, config in configs.items()},
             "model": model.model_dump(),
         }
         begin(out, settings)
         with workers(scheduler) as client:
-            if dataset is None:
-                order = paper_order(
-                    good=chosen.good,
-                    defective=chosen.defective,
-                    camera=chosen.camera,
-                    cell=cell,
-                    part=part,
-                    seed=seed,
-                )
-                material = made_by_twin(client, order, out / "pictures")
-            else:
-                material = read_material(dataset)
+            material = paper_material(
+                client, chosen.parts, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
+            )
             good = [i for i, studied in enumerate(material.parts) if studied.good]
             draws = draws_of(good, chosen, seed=seed)
             jobs = jobs_of(material, draws, configs, model, out / "scores")

@@ -111,27 +111,56 @@ class Shard:
         half.replace(self.out)
 
 
-def paper_order(*, good: int, defective: int, camera: Mapping[str, int], cell: str, part: str, seed: int) -> Order:
-    """Return parts of the published study for the twin to make.
+@dataclass(frozen=True)
+class PaperParts:
+    """Parts of the published study that the twin shall make.
 
-    Parameters
+    Attributes
     ----------
     good, defective : int
         So many of the 118 good parts of `assets/production/paper.yaml`, and every so-many-th of the 32 defective ones.
     camera : mapping
         Pixels of the camera's pictures.
+    """
+
+    good: int
+    defective: int
+    camera: Mapping[str, int]
+
+
+QUICK_PARTS = PaperParts(40, 11, {"width": 912, "height": 684})
+# A third of the sensor's width: the part's crop is then a little over 1024 pixels wide.
+FULL_PARTS = PaperParts(118, 32, {"width": 1824, "height": 1216})
+
+
+def paper_material(
+    client: Client, parts: PaperParts, *, dataset: Path | None, cell: str, part: str, seed: int, folder: Path
+) -> Material:
+    """Have the twin make parts of the published study, or read a dataset instead of them.
+
+    Parameters
+    ----------
+    client : Client
+        Of a cluster.
+    parts : PaperParts
+    dataset : Path or None
+        See `read_material`.
     cell, part : str
         Names or paths of the files.
     seed : int
         Of the parts.
+    folder : Path
+        See `made_by_twin`.
     """
+    if dataset is not None:
+        return read_material(dataset)
     loaded = load_cell(cell)
     entry = loaded.content.camera
-    changed = entry.model_validate({"class": entry.path, **entry.options, **camera})
-    loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": changed}))
-    step = _DEFECTIVE_IN_FILE / defective
-    numbers = [*range(good), *(_GOOD_IN_FILE + int(step * i) for i in range(defective))]
-    return Order(loaded, load_part(part), load_production("paper"), numbers, seed)
+    camera = entry.model_validate({"class": entry.path, **entry.options, **parts.camera})
+    loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": camera}))
+    step = _DEFECTIVE_IN_FILE / parts.defective
+    numbers = [*range(parts.good), *(_GOOD_IN_FILE + int(step * i) for i in range(parts.defective))]
+    return made_by_twin(client, Order(loaded, load_part(part), load_production("paper"), numbers, seed), folder)
 
 
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:

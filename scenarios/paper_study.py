@@ -23,7 +23,7 @@ from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
 from scenarios import options
-from scenarios.material import Material, made_by_twin, paper_order, read_material
+from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
 from scenarios.paper_plots import distributions, false_rejects, sweeps
 from scenarios.study import Study, Table, begin, estimate_json, finish, shown
 from scenarios.view_scores import ViewJob
@@ -58,25 +58,18 @@ class Preset:
 
     Attributes
     ----------
-    good, defective : int
-        Parts that are made: so many of the good ones of `assets/production/paper.yaml`, and every so-many-th of the
-        defective ones.
+    parts : PaperParts
     sizes : tuple of int
         Of the network's input.
-    camera : mapping
-        Pixels of the camera's pictures.
     """
 
-    good: int
-    defective: int
+    parts: PaperParts
     sizes: tuple[Size, ...]
-    camera: Mapping[str, int]
 
 
 PRESETS = {
-    "quick": Preset(good=40, defective=11, sizes=(256,), camera={"width": 912, "height": 684}),
-    # A third of the sensor's width: the part's crop is then a little over 1024 pixels wide.
-    "full": Preset(good=118, defective=32, sizes=(256, 512, 1024), camera={"width": 1824, "height": 1216}),
+    "quick": Preset(QUICK_PARTS, (256,)),
+    "full": Preset(FULL_PARTS, (256, 512, 1024)),
 }
 
 
@@ -337,22 +330,13 @@ def _main(
             "backbone": backbone,
             "weights": None if weights is None else str(weights),
             "sizes": list(chosen.sizes),
-            "camera": dict(chosen.camera),
+            "camera": dict(chosen.parts.camera),
         }
         begin(out, settings)
         with workers(scheduler) as client:
-            if dataset is None:
-                order = paper_order(
-                    good=chosen.good,
-                    defective=chosen.defective,
-                    camera=chosen.camera,
-                    cell=cell,
-                    part=part,
-                    seed=seed,
-                )
-                material = made_by_twin(client, order, out / "pictures")
-            else:
-                material = read_material(dataset)
+            material = paper_material(
+                client, chosen.parts, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
+            )
             split = split_of(material, seed=seed)
             model = ModelConfig.model_validate({"backbone": backbone}).backbone
             folder = out / "scores"
