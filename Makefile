@@ -16,7 +16,7 @@ demo: install
 	$(BIN)/twinspect demo --out runs/demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not hardware'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not hardware'
 
 lint: install
 	$(BIN)/ruff check .

@@ -23,11 +23,12 @@ from detection import Inspector, PaDiM
 from detection.backbones import pretrained
 from detection.config import DetectionConfig, ModelConfig, Precision, PreprocessConfig
 from detection.description import InspectorInfo
-from detection.gaussian import Gaussians, leave_one_out, whitening_factors
+from detection.gaussian import PositionGaussians, leave_one_out, whitening_factors
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Moments, packed_length
 from detection.padim import arithmetic_of, pick_channels, resolved
 from detection.preprocess import make_reference, prepare
+from detection.shared import SharedGaussians
 
 DIMENSIONS = 100
 RESOLUTIONS = [256, 512, 1024]
@@ -50,9 +51,17 @@ def some_factors(resolution: int, precision: Precision) -> Factors:
     return np.tile(block, (positions(resolution) // 4096, 1))
 
 
-def some_gaussians(resolution: int, precision: Precision) -> Gaussians:
+def some_gaussians(resolution: int, precision: Precision) -> PositionGaussians:
     mean = np.zeros((positions(resolution), DIMENSIONS), dtype=np.float32)
-    return Gaussians(2, mean, some_factors(resolution, precision), np.ones(positions(resolution), dtype=np.bool_))
+    return PositionGaussians(
+        2, mean, some_factors(resolution, precision), np.ones(positions(resolution), dtype=np.bool_)
+    )
+
+
+def some_shared_gaussians(resolution: int) -> SharedGaussians:
+    count = positions(resolution)
+    mean, every = np.zeros((count, DIMENSIONS), dtype=np.float32), np.ones(count, dtype=np.bool_)
+    return SharedGaussians(2, mean, np.eye(DIMENSIONS, dtype=np.float32), np.ones(count, dtype=np.float32), every)
 
 
 @numba.njit(parallel=True)
@@ -121,6 +130,21 @@ def test_picture_to_heatmap(
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_picture_to_heatmap_with_a_shared_covariance(benchmark: BenchmarkFixture, resolution: Any) -> None:
+    """The same with the default configuration's model."""
+    config = resolved(ModelConfig(resolution=resolution))
+    model = PaDiM.assemble(
+        config,
+        backbone=pretrained(config.backbone, arithmetic=arithmetic_of(config)),
+        gaussians=some_shared_gaussians(resolution),
+        smoothing_sigma=4.0,
+        channels=pick_channels(config),
+    )
+    picture = RNG.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
+    benchmark(lambda: float(model.score(picture).max()))
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_prepare_a_frame_of_20_megapixels(benchmark: BenchmarkFixture, resolution: int) -> None:
     """Crop, mask and resize."""
     frame = RNG.integers(0, 20, (3648, 5472, 3), dtype=np.uint8)
@@ -165,21 +189,27 @@ def some_frame() -> NDArray[np.uint8]:
     return frame
 
 
-@pytest.fixture(scope="module", params=[512, 1024])
+@pytest.fixture(scope="module", params=["shared-512", "shared-1024", "position-512", "position-1024"])
 def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A bfloat16 model of 16 views, as large as a trained one: 11 GB at 1024²."""
-    config = resolved(ModelConfig(backbone="efficientnet_lite0", resolution=request.param, precision="bfloat16"))
+    """A model of 16 views, as large as a trained one: with bfloat16 factors for each position 11 GB at 1024²."""
+    covariance, size = request.param.split("-")
+    shared, resolution = covariance == "shared", int(size)
+    precision: Precision = "float32" if shared else "bfloat16"
+    config = resolved(ModelConfig(resolution=resolution, precision=precision))
     backbone = pretrained("efficientnet_lite0", arithmetic=arithmetic_of(config))
     model = PaDiM.assemble(
         config,
         backbone=backbone,
-        gaussians=some_gaussians(request.param, "bfloat16"),
+        gaussians=some_shared_gaussians(resolution) if shared else some_gaussians(resolution, precision),
         smoothing_sigma=4.0,
         channels=pick_channels(config),
     )
     views = [f"V{i + 1}" for i in range(16)]
+    directions = RNG.standard_normal((94 * 160, DIMENSIONS), dtype=np.float32)
+    nuisances = directions / np.linalg.norm(directions, axis=1, keepdims=True) if shared else None
     info = InspectorInfo(
         config=DetectionConfig(),
+        nuisances=None if nuisances is None else nuisances.shape,
         backbone="efficientnet_lite0",
         network=arithmetic_of(config),
         frame_shapes=dict.fromkeys(views, (960, 1280)),
@@ -193,7 +223,7 @@ def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     )
     folder = tmp_path_factory.mktemp("sixteen") / "model"
     reference = make_reference(some_frame(), config=info.config.preprocess)
-    Inspector(info, dict.fromkeys(views, model), dict.fromkeys(views, reference)).save(folder)
+    Inspector(info, dict.fromkeys(views, model), dict.fromkeys(views, reference), nuisances).save(folder)
     yield folder
     for file in folder.rglob("*.safetensors"):
         file.unlink()

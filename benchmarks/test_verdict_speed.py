@@ -16,6 +16,7 @@ from cell.interfaces import Frame
 from cell.scoring import ScoringProcess
 from cell.setup import Order, open_cell
 from detection import DetectionConfig, InspectorInfo, ModelConfig, read_dataset, train
+from detection.config import DistanceConfig
 from detection.geometry import Mask
 
 _TRAINED = 3
@@ -50,13 +51,14 @@ def shown(order: Order) -> list[Shown]:
     return [(there[view] - first, view, *frames[view]) for view in sorted(frames, key=there.__getitem__)]
 
 
-@pytest.fixture(scope="module")
-def model(order: Order, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen models at 1024² in bfloat16: 11 GB; in float32 they would be 21 GB, and read from disk at every part."""
+@pytest.fixture(scope="module", params=["shared", "position"])
+def model(order: Order, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Sixteen models at 1024²; those of `position` in bfloat16: 11 GB, in float32 they would not fit into 16 GB."""
     folder = tmp_path_factory.mktemp("verdict")
+    config = DetectionConfig(distance=DistanceConfig(covariance=request.param))
     collect(replace(order, numbers=range(_TRAINED)), folder / "good", progress=lambda done: None)
-    made = ModelConfig(resolution=1024, precision="bfloat16")
-    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=made)
+    made = ModelConfig(resolution=1024, precision="float32" if request.param == "shared" else "bfloat16")
+    train(read_dataset(folder / "good"), folder / "model", config=config, model=made)
     return folder / "model"
 
 

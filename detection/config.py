@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 BackboneName = Literal["efficientnet_lite0", "resnet18"]
 Precision = Literal["float32", "bfloat16"]
 NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
+Covariance = Literal["shared", "position"]
 
 
 MAX_SIGMA = 64.0
@@ -47,6 +48,28 @@ class PreprocessConfig(_Config):
         le=1,
         description="Correlation with the reference below which a picture is refused.",
     )
+
+
+class DistanceConfig(_Config):
+    """How a view's model measures how far a feature is from those of good pictures."""
+
+    covariance: Covariance = Field(
+        default="shared",
+        description="`shared`: one covariance for all positions, scaled at each; learned from a dozen parts, and a "
+        "fiftieth of the memory. `position`: each position has its own, as in the paper.",
+    )
+    nuisances: int = Field(
+        default=10,
+        ge=0,
+        le=100,
+        description="For `shared`: peaks of each training picture, as a model of all the others sees it, that are "
+        "remembered as harmless (dust, fibres, glints); what looks like one of them counts less. 0: none.",
+    )
+
+    @property
+    def remembers_peaks(self) -> bool:
+        """Whether nuisances are learned."""
+        return self.covariance == "shared" and self.nuisances > 0
 
 
 class ScoreConfig(_Config):
@@ -121,12 +144,18 @@ class DetectionConfig(_Config):
 
     preprocess: PreprocessConfig = PreprocessConfig()
     training: TrainingConfig = TrainingConfig()
+    distance: DistanceConfig = DistanceConfig()
     score: ScoreConfig = ScoreConfig()
     vote: VoteConfig = VoteConfig()
     threshold: ThresholdConfig = ThresholdConfig()
 
     @model_validator(mode="after")
     def _guarantees_hold(self) -> Self:
+        if self.threshold.method == "cross_conformal" and self.distance.covariance != "position":
+            raise ValueError(
+                "threshold.method cross_conformal is proved for distance.covariance position alone; choose that, or "
+                "split_conformal"
+            )
         if self.threshold.method == "cross_conformal" and self.training.trim > 0:
             raise ValueError(
                 "threshold.method cross_conformal guarantees nothing with training.trim, because the trimmed part "

@@ -9,11 +9,19 @@ from detection.datasets import Part
 from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Extension, InspectorInfo, TrainedPart
 from detection.errors import DatasetError, ModelError
-from detection.inspector import Inspector, Progress, new_view_folder, read_view, write_description, write_view
+from detection.inspector import (
+    Inspector,
+    Progress,
+    new_view_folder,
+    read_view,
+    write_description,
+    write_nuisances,
+    write_view,
+)
 from detection.padim import BACKBONE_FILE, PaDiM, write_backbone
 from detection.storage import new_folder, sha256_of_file
 from detection.training_state import read_moments, require_moments
-from detection.view_training import TrainingPictures, fit_with_held_out_scores
+from detection.view_training import HeldOut, TrainingPictures, fit_and_hold_out, held_out_scores
 
 
 def extend(
@@ -78,7 +86,8 @@ def extend(
 
     models: dict[str, PaDiM] = {}
     hashes: dict[str, list[str]] = {}
-    scores: dict[str, list[float]] = {}
+    held_out: list[HeldOut | None] = []
+    seen: list[TrainingPictures] = []
     with new_folder(folder, marker=DESCRIPTION_FILE) as target:
         for view, before in inspector.models.items():
             pictures = TrainingPictures(
@@ -93,12 +102,11 @@ def extend(
                 reference=inspector.references.get(view),
                 picture_read=partial(picture_done, view),
             )
-            gaussians, scores[view] = fit_with_held_out_scores(
+            gaussians, looked_at = fit_and_hold_out(
                 pictures,
                 config=before.config,
-                sigma=before.smoothing_sigma,
                 folder=target,
-                earlier=read_moments(_place(model, view), before.config, pictures=before.gaussians.pictures),
+                earlier=read_moments(_place(model, view), before.config, before.gaussians),
                 state=new_view_folder(target, view),
             )
             if info.frame_shapes[view] not in (None, pictures.frame_shape):
@@ -116,16 +124,19 @@ def extend(
             write_view(target, view, extended, inspector.references.get(view))
             models[view] = read_view(target, view, before.backbone)
             hashes[view] = pictures.hashes
+            held_out.append(looked_at)
+            seen.append(pictures)
+        scores, nuisances = held_out_scores(held_out, seen, info.config, known=inspector.nuisances)
         added = tuple(
             TrainedPart(
                 part_id=part.part_id,
                 use="training",
                 sha256={view: hashes[view][i] for view in info.views},
-                held_out_statistic=part_statistic((scores[view][i] for view in info.views), k=info.config.vote.k),
+                held_out_statistic=part_statistic(scores[i], k=info.config.vote.k),
             )
             for i, part in enumerate(parts)
         )
-        held_out = [
+        statistics = [
             part.held_out_statistic
             for part in (*info.trained_with, *added)
             if part.use in ("training", "calibration") and part.held_out_statistic is not None
@@ -134,8 +145,9 @@ def extend(
         info = info.model_copy(
             update={
                 "config": info.config.model_copy(update={"threshold": threshold}),
-                "threshold": held_out_threshold(held_out, alpha=threshold.alpha),
+                "threshold": held_out_threshold(statistics, alpha=threshold.alpha),
                 "guarantee": None,
+                "nuisances": None if nuisances is None else nuisances.shape,
                 "trained_with": (*info.trained_with, *added),
                 "extends": Extension(
                     parent=sha256_of_file(model / DESCRIPTION_FILE),
@@ -145,8 +157,9 @@ def extend(
             }
         )
         write_backbone(target / BACKBONE_FILE, next(iter(models.values())).backbone)
+        write_nuisances(target, nuisances)
         write_description(target, info)
-    return Inspector(info, models, inspector.references)
+    return Inspector(info, models, inspector.references, nuisances)
 
 
 def _refuse_what_will_fail(info: InspectorInfo, model: Path, folder: Path, parts: Sequence[Part]) -> None:

@@ -1,5 +1,6 @@
 """One Gaussian for each grid position: packed whitening factors from moments, and distances to them."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,53 @@ from detection.moments import Float32, Float64, Moments
 _POSITIONS = 4096  # whose factors are computed at a time: 80 MB beside the moments
 
 
+class Gaussians(ABC):
+    """What training learned: a Gaussian for each grid position.
+
+    Attributes
+    ----------
+    pictures : int
+        Number of training pictures, ≥ 2.
+    mean : (P, d) float32
+        Mean feature of each position.
+    scored : (P,) bool
+        Positions that have a Gaussian.
+    """
+
+    pictures: int
+    mean: NDArray[np.float32]
+    scored: NDArray[np.bool_]
+
+    @abstractmethod
+    def squared_distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures."""
+
+    def heatmap(
+        self, features: NDArray[np.float32], *, sigma: float, masked: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Smooth heatmap of one picture.
+
+        Parameters
+        ----------
+        features : (P, d) float32
+            The picture's features.
+        sigma : float
+            Of the Gaussian filter, in pixels.
+        masked : (P,) bool, optional
+            Positions that the picture does not show.
+
+        Returns
+        -------
+        (R, R) float32
+            Mahalanobis distance, enlarged to the network's input.
+        """
+        hidden = ~self.scored if masked is None else masked | ~self.scored
+        return heatmap_of(self.squared_distances(features[np.newaxis])[0], sigma=sigma, hidden=hidden)
+
+
 @dataclass(frozen=True)
-class Gaussians:
-    """What training learned.
+class PositionGaussians(Gaussians):
+    """Gaussians that each position has to itself, as in the paper.
 
     Attributes
     ----------
@@ -41,7 +86,7 @@ class Gaussians:
     @classmethod
     def from_moments(
         cls, moments: Moments, *, epsilon: float, precision: Precision, keep_moments: bool = False
-    ) -> "Gaussians":
+    ) -> "PositionGaussians":
         """Factorise moments.
 
         Parameters
@@ -67,28 +112,6 @@ class Gaussians:
         """
         factors = whitening_factors(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
         return cls(moments.pictures, moments.mean.astype(np.float32), factors, moments.scored())
-
-    def heatmap(
-        self, features: NDArray[np.float32], *, sigma: float, masked: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
-        """Smooth heatmap of one picture.
-
-        Parameters
-        ----------
-        features : (P, d) float32
-            The picture's features.
-        sigma : float
-            Of the Gaussian filter, in pixels.
-        masked : (P,) bool, optional
-            Positions that the picture does not show.
-
-        Returns
-        -------
-        (R, R) float32
-            Mahalanobis distance, enlarged to the network's input.
-        """
-        hidden = ~self.scored if masked is None else masked | ~self.scored
-        return heatmap_of(self.squared_distances(features[np.newaxis])[0], sigma=sigma, hidden=hidden)
 
     def squared_distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures.

@@ -111,12 +111,21 @@ class Moments:
         self.update(features[:waiting], masked=masked[:waiting])
 
     def scored(self, *, left_out: int = 0) -> NDArray[np.bool_]:
-        """Return which positions (P,) bool have a Gaussian: shown by at least two pictures, and by half of them.
+        """Return which positions (P,) bool have a Gaussian; see `shown_often`."""
+        return shown_often(self.count, self.pictures, left_out=left_out)
 
-        With `left_out`, which would have one if so many of the pictures that show them were not there.
-        """
-        enough: NDArray[np.bool_] = self.count - left_out >= max(2, -(-(self.pictures - left_out) // 2))
-        return enough
+    def copy(self) -> "Moments":
+        """Return the same moments in memory of their own."""
+        return Moments(self.pictures, self.count.copy(), self.mean.copy(), self.comoment.copy())
+
+
+def shown_often(count: NDArray[np.int64], pictures: int, *, left_out: int = 0) -> NDArray[np.bool_]:
+    """Return which positions (P,) bool at least two of so many pictures show, and half of them.
+
+    With `left_out`, which would be if so many of the pictures that show them were not there.
+    """
+    enough: NDArray[np.bool_] = count - left_out >= max(2, -(-(pictures - left_out) // 2))
+    return enough
 
 
 @parallel_kernel

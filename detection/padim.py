@@ -10,14 +10,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 
 from detection.backbones import Backbone, fastest_arithmetic, pretrained, read_state_dict, restored, total_channels
-from detection.config import MAX_SIGMA, BackboneName, ModelConfig, NetworkArithmetic, Precision, PreprocessConfig
+from detection.config import (
+    MAX_SIGMA,
+    BackboneName,
+    Covariance,
+    ModelConfig,
+    NetworkArithmetic,
+    Precision,
+    PreprocessConfig,
+)
 from detection.errors import ModelError, PictureError, WeightsError
-from detection.gaussian import Gaussians
-from detection.moments import Moments, packed_length
+from detection.gaussian import Gaussians, PositionGaussians
+from detection.moments import Moments
 from detection.pictures import Image
 from detection.preprocess import prepare
+from detection.shared import SharedGaussians, SharedMoments
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
-from detection.training_state import grid_shape, has_moments, no_moments, read_moments, write_moments
+from detection.training_state import (
+    gaussians_of,
+    has_moments,
+    no_moments,
+    read_moments,
+    shapes_of,
+    tensors_of,
+    write_moments,
+)
 
 BACKBONE_FILE = "backbone.safetensors"
 DESCRIPTION_FILE = "padim.json"
@@ -30,8 +47,9 @@ class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-padim"] = "twinspect-padim"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     config: ModelConfig
+    covariance: Covariance
     smoothing_sigma: float = Field(gt=0, le=MAX_SIGMA)
     pictures: int = Field(ge=2)
 
@@ -59,6 +77,8 @@ class PaDiM:
         Added to the covariance's diagonal.
     smoothing_sigma : float
         Of the heatmap's Gaussian filter, in pixels.
+    covariance : str
+        "position": each position has its own, as in the paper; "shared": see `detection.shared.SharedGaussians`.
 
     Raises
     ------
@@ -84,6 +104,7 @@ class PaDiM:
         network: Literal["auto"] | NetworkArithmetic = "auto",
         epsilon: float = 0.01,
         smoothing_sigma: float = 4.0,
+        covariance: Covariance = "position",
     ) -> None:
         try:
             config = ModelConfig(
@@ -103,10 +124,11 @@ class PaDiM:
         self.config = resolved(config)
         self.channels = pick_channels(self.config)
         self.smoothing_sigma = smoothing_sigma
+        self._covariance = covariance
         self._weights = None if weights is None else Path(weights)
         self._backbone: Backbone | None = None
         self._gaussians: Gaussians | None = None
-        self._moments: Moments | None = None
+        self._moments: Moments | SharedMoments | None = None
 
     @classmethod
     def assemble(
@@ -119,7 +141,8 @@ class PaDiM:
         channels: NDArray[np.int64],
     ) -> "PaDiM":
         """Put a trained model together from what is there already, so that many can share one backbone."""
-        model = cls(**config.model_dump(), smoothing_sigma=smoothing_sigma)
+        covariance: Covariance = "shared" if isinstance(gaussians, SharedGaussians) else "position"
+        model = cls(**config.model_dump(), smoothing_sigma=smoothing_sigma, covariance=covariance)
         model.channels = channels
         model._backbone = backbone
         model._gaussians = gaussians
@@ -161,10 +184,10 @@ class PaDiM:
         PictureError
             When one is unusable.
         """
-        moments = no_moments(self.config)
+        moments = no_moments(self.config, self._covariance)
         self._learn(images, moments)
         self._moments = None
-        self._gaussians = Gaussians.from_moments(moments, epsilon=self.config.epsilon, precision=self.config.precision)
+        self._gaussians = gaussians_of(moments, self.config)
         return self
 
     def partial_fit(self, images: Iterable[Image]) -> "PaDiM":
@@ -197,12 +220,9 @@ class PaDiM:
                 "this PaDiM keeps no training state that could be continued; train it with partial_fit from the "
                 "first picture on"
             )
-        before = no_moments(self.config) if self._moments is None else self._moments
-        moments = Moments(before.pictures, before.count.copy(), before.mean.copy(), before.comoment.copy())
+        moments = no_moments(self.config, self._covariance) if self._moments is None else self._moments.copy()
         self._learn(images, moments)
-        self._gaussians = Gaussians.from_moments(
-            moments, epsilon=self.config.epsilon, precision=self.config.precision, keep_moments=True
-        )
+        self._gaussians = gaussians_of(moments, self.config, keep_moments=True)
         self._moments = moments
         return self
 
@@ -280,22 +300,19 @@ class PaDiM:
         backbone = read_backbone(place / BACKBONE_FILE, config.backbone, arithmetic=arithmetic_of(config))
         model = cls.read_gaussians(place, backbone)
         if has_moments(place):
-            model._moments = read_moments(place, config, pictures=model.gaussians.pictures)
+            model._moments = read_moments(place, config, model.gaussians)
         return model
 
     def write_gaussians(self, folder: Path, gaussians: Gaussians) -> None:
         """Write everything but the backbone into an existing folder."""
         description = _Description(
-            config=self.config, smoothing_sigma=self.smoothing_sigma, pictures=gaussians.pictures
+            config=self.config,
+            covariance=self._covariance,
+            smoothing_sigma=self.smoothing_sigma,
+            pictures=gaussians.pictures,
         )
         write_json(folder / DESCRIPTION_FILE, description)
-        tensors = {
-            "mean": gaussians.mean,
-            "factors": gaussians.factors,
-            "scored": gaussians.scored,
-            "channels": self.channels,
-        }
-        write_tensors(folder / TENSORS_FILE, tensors)
+        write_tensors(folder / TENSORS_FILE, {"channels": self.channels, **tensors_of(gaussians)})
 
     @classmethod
     def read_gaussians(cls, folder: Path, backbone: Backbone) -> "PaDiM":
@@ -307,29 +324,21 @@ class PaDiM:
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        positions, dimensions = grid_shape(config)
-        factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
-        tensors = read_tensors(
-            folder / TENSORS_FILE,
-            {
-                "mean": ((positions, dimensions), np.float32),
-                "factors": ((positions, packed_length(dimensions)), factor_type),
-                "scored": ((positions,), np.bool_),
-                "channels": ((dimensions,), np.int64),
-            },
-        )
-        channels = tensors["channels"]
+        expected = shapes_of(config, description.covariance)
+        tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((config.n_features,), np.int64), **expected})
+        channels = tensors.pop("channels")
+        kind = SharedGaussians if description.covariance == "shared" else PositionGaussians
         if channels[0] < 0 or channels[-1] >= total_channels(config.backbone) or (np.diff(channels) <= 0).any():
             raise ModelError(f"{folder / TENSORS_FILE}: the channels are no ascending indices; train it again")
         return cls.assemble(
             config,
             backbone=backbone,
-            gaussians=Gaussians(description.pictures, tensors["mean"], tensors["factors"], tensors["scored"]),
+            gaussians=kind(pictures=description.pictures, **tensors),
             smoothing_sigma=description.smoothing_sigma,
             channels=channels,
         )
 
-    def _learn(self, images: Iterable[Image], moments: Moments) -> None:
+    def _learn(self, images: Iterable[Image], moments: Moments | SharedMoments) -> None:
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise PictureError(f"an array of shape {images.shape} is one picture; give several, e.g. in a list")
         moments.update_each(

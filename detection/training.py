@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from detection.backbones import Backbone, pretrained
 from detection.calibration import (
@@ -28,13 +29,21 @@ from detection.datasets import Dataset, Part, sha256_of
 from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Guarantee, InspectorInfo, PartUse, TrainedPart
 from detection.errors import DatasetError, ModelError
-from detection.inspector import Inspector, Progress, new_view_folder, read_view, write_description, write_view
+from detection.inspector import (
+    Inspector,
+    Progress,
+    new_view_folder,
+    read_view,
+    write_description,
+    write_nuisances,
+    write_view,
+)
 from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, resolved, write_backbone
 from detection.pictures import decode_picture, read_bytes, read_ignored, read_picture
 from detection.preprocess import Reference, make_reference
 from detection.storage import new_folder
-from detection.training_state import moments_bytes
-from detection.view_training import TrainingPictures, fit_with_held_out_scores
+from detection.training_state import training_bytes
+from detection.view_training import HeldOut, TrainingPictures, fit_and_hold_out, held_out_scores
 
 _MOMENTS_BYTES = 2 << 30  # of views that are trained at the same time
 
@@ -132,7 +141,10 @@ def train(
             files={},
             trained_with=(),
         )
-        score = partial(_score_unseen, Inspector(info, fitted.models, fitted.references), picture_done=picture_done)
+        if fitted.nuisances is not None:
+            info = info.model_copy(update={"nuisances": fitted.nuisances.shape})
+        inspector = Inspector(info, fitted.models, fitted.references, fitted.nuisances)
+        score = partial(_score_unseen, inspector, picture_done=picture_done)
         calibrated = tuple(score(part, use="calibration") for part in held_back)
         anomalous = tuple(score(part, use="defective") for part in defective)
         threshold, guarantee = _threshold(config, trained=fitted.trained, calibrated=calibrated, anomalous=anomalous)
@@ -146,8 +158,9 @@ def train(
         )
         if target is not None:
             write_backbone(target / BACKBONE_FILE, backbone)
+            write_nuisances(target, fitted.nuisances)
             write_description(target, info)
-    return Inspector(info, fitted.models, fitted.references)
+    return replace(inspector, info=info)
 
 
 def _split(
@@ -239,7 +252,7 @@ class _Fit:
         """
         views = self.dataset.views
         cores = len(os.sched_getaffinity(0))
-        room = _MOMENTS_BYTES // moments_bytes(self.model)
+        room = _MOMENTS_BYTES // training_bytes(self.model, self.config.distance.covariance)
         at_once = max(1, min(cores, len(views), room))
         numba.get_num_threads()  # starts Numba's threads; later, that would undo what a thread has set for torch
         threads = torch.get_num_threads()
@@ -252,14 +265,15 @@ class _Fit:
                 raise
             finally:
                 torch.set_num_threads(threads)
+        scores, nuisances = held_out_scores(
+            [one.held_out for one in fitted], [one.pictures for one in fitted], self.config, known=None
+        )
         trained = tuple(
             TrainedPart(
                 part_id=part.part_id,
                 use="training",
-                sha256={view: one.hashes[i] for view, one in zip(views, fitted, strict=True)},
-                held_out_statistic=part_statistic((one.scores[i] for one in fitted), k=self.config.vote.k)
-                if fitted[0].scores
-                else None,
+                sha256={view: one.pictures.hashes[i] for view, one in zip(views, fitted, strict=True)},
+                held_out_statistic=part_statistic(scores[i], k=self.config.vote.k) if scores else None,
             )
             for i, part in enumerate(parts)
         )
@@ -267,8 +281,11 @@ class _Fit:
         return _Fitted(
             models={view: one.model for view, one in by_view.items()},
             references={view: one.reference for view, one in by_view.items() if one.reference is not None},
-            frame_shapes={view: one.frame_shape for view, one in by_view.items()},
+            frame_shapes={
+                view: None if self.dataset.whole_pictures else one.pictures.frame_shape for view, one in by_view.items()
+            },
             trained=trained,
+            nuisances=nuisances,
         )
 
     def _view(self, view: str, parts: Sequence[Part], folder: Path | None) -> "_FittedView":
@@ -296,10 +313,9 @@ class _Fit:
             reference=reference,
             picture_read=partial(self.picture_done, f"train view {view}"),
         )
-        gaussians, scores = fit_with_held_out_scores(
+        gaussians, held_out = fit_and_hold_out(
             pictures,
             config=self.model,
-            sigma=config.score.smoothing_sigma,
             folder=self.spool,
             state=None if folder is None or not self.keep_state else new_view_folder(folder, view),
         )
@@ -313,8 +329,7 @@ class _Fit:
         if folder is not None:
             write_view(folder, view, model, reference)
             model = read_view(folder, view, self.backbone)
-        shape = None if dataset.whole_pictures else pictures.frame_shape
-        return _FittedView(model, reference, shape, pictures.hashes, scores)
+        return _FittedView(model, reference, pictures, held_out)
 
 
 @dataclass(frozen=True)
@@ -325,15 +340,15 @@ class _Fitted:
     references: dict[str, Reference]
     frame_shapes: dict[str, tuple[int, int] | None]
     trained: tuple[TrainedPart, ...]
+    nuisances: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
 class _FittedView:
     model: PaDiM
     reference: Reference | None
-    frame_shape: tuple[int, int] | None
-    hashes: list[str]
-    scores: list[float]
+    pictures: TrainingPictures
+    held_out: HeldOut | None
 
 
 def _trim(trained: tuple[TrainedPart, ...], *, keep: int) -> tuple[frozenset[str], tuple[TrainedPart, ...]]:

@@ -12,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.backbones import Backbone
-from detection.config import DetectionConfig, ModelConfig
+from detection.config import Covariance, DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
 from detection.gaussian import Gaussians, leave_one_out
 from detection.heatmap import heatmap_of, pixels_of, positions_of
 from detection.moments import Moments
+from detection.nuisances import Peaks, discounted, held_out_novelty, peaks_of
 from detection.padim import pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
-from detection.training_state import no_moments, write_moments
+from detection.shared import SharedGaussians, SharedMoments
+from detection.shared import leave_one_out as leave_one_out_shared
+from detection.training_state import gaussians_of, no_moments, write_moments
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
@@ -89,6 +92,16 @@ class TrainingPictures:
     def __len__(self) -> int:
         return len(self._files)
 
+    @property
+    def covariance(self) -> Covariance:
+        """Whether the model's positions share one."""
+        return self._config.distance.covariance
+
+    @property
+    def remembers_peaks(self) -> bool:
+        """Whether peaks of these pictures are to be remembered as nuisances."""
+        return self._config.distance.remembers_peaks
+
     def features(self) -> Iterator[NDArray[np.float32]]:
         """Features of each picture in turn; the next files are read and prepared while the network works.
 
@@ -118,14 +131,25 @@ class TrainingPictures:
 
     def score(self, i: int, heatmap: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
         """Return the score of picture `i` from its heatmap (R, R), of which positions (P,) are hidden."""
-        valid = np.unpackbits(self._valid[i], count=heatmap.size).reshape(heatmap.shape).astype(np.bool_)
         return image_score(
             heatmap,
-            valid & pixels_of(~hidden),
+            self._counting(i, hidden),
             config=self._config.score,
             picture_width_mm=self._picture_width_mm,
             name=str(self._files[i]),
         )
+
+    def peaks(
+        self, i: int, features: NDArray[np.float32], gaussians: SharedGaussians, hidden: NDArray[np.bool_]
+    ) -> Peaks:
+        """Return the peaks of picture `i` that are to be remembered; see `DistanceConfig.nuisances`."""
+        heatmap = gaussians.heatmap(features, sigma=self._config.score.smoothing_sigma, masked=hidden)
+        count = self._config.distance.nuisances
+        return peaks_of(heatmap, self._counting(i, hidden), features, gaussians, hidden=hidden, count=count)
+
+    def _counting(self, i: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        pixels = pixels_of(~hidden)
+        return pixels & np.unpackbits(self._valid[i], count=pixels.size).reshape(pixels.shape).astype(np.bool_)
 
     def _read(self, file: Path, ignored: Path | None) -> "_Read":
         data = read_bytes(file)
@@ -173,16 +197,89 @@ def _refuse_other_size(file: Path, shape: tuple[int, ...], expected: tuple[int, 
         )
 
 
-def fit_with_held_out_scores(
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model of all the others says of each training picture.
+
+    Attributes
+    ----------
+    squared : (N, P) float32
+        Squared distances.
+    hidden : (N, P) bool
+        Positions that do not count.
+    peaks : list of Peaks
+        Of each picture, where nuisances are remembered; else empty.
+    """
+
+    squared: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
+    peaks: list[Peaks]
+
+    def scores(
+        self, pictures: TrainingPictures, *, sigma: float, factors: Sequence[NDArray[np.float32]]
+    ) -> list[float]:
+        """Return each picture's score; `factors` are the novelty of its peaks, for each picture that has some."""
+        found = []
+        for i, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True)):
+            heatmap = heatmap_of(squared, sigma=sigma, hidden=hidden)
+            if self.peaks:
+                heatmap = discounted(heatmap, self.peaks[i], factors[i])
+            found.append(pictures.score(i, heatmap, hidden))
+        return found
+
+
+def held_out_scores(
+    views: Sequence[HeldOut | None],
+    pictures: Sequence[TrainingPictures],
+    config: DetectionConfig,
+    *,
+    known: NDArray[np.float32] | None,
+) -> tuple[list[list[float]], NDArray[np.float32] | None]:
+    """Score every part as models of all the others would, which know the nuisances that the others show.
+
+    Parameters
+    ----------
+    views : sequence of HeldOut or None
+        Of each view; None where there are too few pictures.
+    pictures : sequence of TrainingPictures
+        Of each view.
+    config : DetectionConfig
+    known : (K, d) float32 or None
+        Nuisances that are known beside these parts' own.
+
+    Returns
+    -------
+    list of list of float
+        By part and view; empty where there are too few pictures.
+    (K, d) float32 or None
+        All nuisances that are known now; None where none are remembered.
+    """
+    held_out = [view for view in views if view is not None]
+    if len(held_out) < len(views):
+        return [], known
+    seen = [view.peaks for view in held_out]
+    factors: Sequence[Sequence[NDArray[np.float32]]] = [()] * len(views)
+    if config.distance.remembers_peaks:
+        before = [] if known is None else [known]
+        factors = held_out_novelty(seen, before)
+        known = np.concatenate([*before, *(peaks.directions for view in seen for peaks in view)])
+    sigma = config.score.smoothing_sigma
+    scores = [
+        view.scores(some, sigma=sigma, factors=novel)
+        for view, some, novel in zip(held_out, pictures, factors, strict=True)
+    ]
+    return [list(part) for part in zip(*scores, strict=True)], known
+
+
+def fit_and_hold_out(
     pictures: TrainingPictures,
     *,
     config: ModelConfig,
-    sigma: float,
     folder: Path | None = None,
-    earlier: Moments | None = None,
+    earlier: Moments | SharedMoments | None = None,
     state: Path | None = None,
-) -> tuple[Gaussians, list[float]]:
-    """Train one view on all its pictures, and score each picture as a model of all the others would.
+) -> tuple[Gaussians, HeldOut | None]:
+    """Train one view on all its pictures, and look at each picture as a model of all the others would.
 
     Parameters
     ----------
@@ -190,11 +287,9 @@ def fit_with_held_out_scores(
         The view's pictures, at least 2, together with the earlier ones.
     config : ModelConfig
         Regularisation and precision of the model.
-    sigma : float
-        Of the heatmap's Gaussian filter, in pixels.
     folder : Path, optional
         On a disk with room for the features of all pictures; that of temporary files by default.
-    earlier : Moments, optional
+    earlier : Moments or SharedMoments, optional
         Of pictures that the model has learned from before; updated in place and lost.
     state : Path, optional
         Folder to keep the moments of all pictures in, for a later training.
@@ -203,9 +298,9 @@ def fit_with_held_out_scores(
     -------
     Gaussians
         Trained on all pictures.
-    list of float
-        Held-out score of each picture, by the earlier ones and all the others; none for two pictures altogether, of
-        which one alone has no covariance.
+    HeldOut or None
+        Of each picture, by the earlier ones and all the others; None for two pictures altogether, of which one alone
+        has no covariance.
 
     Raises
     ------
@@ -215,10 +310,12 @@ def fit_with_held_out_scores(
     Notes
     -----
     Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
-    all have been seen. What stays in memory of each picture is a number for each position.
+    all have been seen. What stays in memory of each picture is a number for each position, and its peaks.
     """
-    moments = no_moments(config) if earlier is None else earlier
-    shape = len(pictures), *moments.mean.shape
+    moments = no_moments(config, pictures.covariance) if earlier is None else earlier
+    positions, dimensions = moments.mean.shape
+    shape = len(pictures), positions, dimensions
+    held_out = None
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
 
@@ -228,13 +325,10 @@ def fit_with_held_out_scores(
                     yield features, pictures.masked(i)
 
             moments.update_each(remember())
-            held_out = []
-            if moments.pictures > 2:
-                squared, hidden = _held_out_distances(file, shape, moments, pictures, epsilon=config.epsilon)
-                held_out = [
-                    pictures.score(i, heatmap_of(squared[i], sigma=sigma, hidden=hidden[i]), hidden[i])
-                    for i in range(len(squared))
-                ]
+            if moments.pictures > 2 and isinstance(moments, SharedMoments):
+                held_out = _hold_out_shared(file, shape, moments, pictures, epsilon=config.epsilon)
+            elif moments.pictures > 2 and isinstance(moments, Moments):
+                held_out = _hold_out_each_position(file, shape, moments, pictures, epsilon=config.epsilon)
     except OSError as error:
         raise ModelError(
             f"{folder or tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view "
@@ -242,21 +336,29 @@ def fit_with_held_out_scores(
         ) from error
     if state is not None:
         write_moments(state, moments)
-    gaussians = Gaussians.from_moments(moments, epsilon=config.epsilon, precision=config.precision)
-    return gaussians, held_out
+    return gaussians_of(moments, config), held_out
 
 
-def _held_out_distances(
-    file: IO[bytes], shape: tuple[int, int, int], moments: Moments, pictures: TrainingPictures, *, epsilon: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Leave-one-out distances of features (N, P, d) in a file, and which of them are hidden; both (N, P)."""
+def _hold_out_shared(
+    file: IO[bytes], shape: tuple[int, int, int], moments: SharedMoments, pictures: TrainingPictures, *, epsilon: float
+) -> HeldOut:
     count, positions, dimensions = shape
-    unscored = ~moments.scored(left_out=1)
-    hidden = np.tile(unscored, (count, 1))
-    for i in range(count):
-        masked = pictures.masked(i)
-        if masked is not None:
-            hidden[i] |= masked
+    held_out = HeldOut(np.empty(shape[:2], dtype=np.float32), _hidden(count, moments, pictures), [])
+    file.seek(0)
+    for i, hidden in enumerate(held_out.hidden):
+        features = np.frombuffer(file.read(4 * positions * dimensions), dtype=np.float32).reshape(positions, dimensions)
+        gaussians = leave_one_out_shared(moments, features, epsilon=epsilon, masked=pictures.masked(i))
+        held_out.squared[i] = gaussians.squared_distances(features[np.newaxis])[0]
+        if pictures.remembers_peaks:
+            held_out.peaks.append(pictures.peaks(i, features, gaussians, hidden))
+    return held_out
+
+
+def _hold_out_each_position(
+    file: IO[bytes], shape: tuple[int, int, int], moments: Moments, pictures: TrainingPictures, *, epsilon: float
+) -> HeldOut:
+    count, positions, dimensions = shape
+    hidden = _hidden(count, moments, pictures)
     squared = np.empty((count, positions), dtype=np.float32)
     row_bytes = 4 * dimensions
     step = max(1, _CHUNK_BYTES // (count * row_bytes))
@@ -268,4 +370,14 @@ def _held_out_distances(
             chunk[i] = np.frombuffer(file.read(width * row_bytes), dtype=np.float32).reshape(width, dimensions)
         some = slice(first, first + width)
         squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
-    return squared, hidden
+    return HeldOut(squared, hidden, [])
+
+
+def _hidden(count: int, moments: Moments | SharedMoments, pictures: TrainingPictures) -> NDArray[np.bool_]:
+    """Return which positions (N, P) of each picture say nothing: masked, or without a Gaussian when it is left out."""
+    hidden = np.tile(~moments.scored(left_out=1), (count, 1))
+    for i in range(count):
+        masked = pictures.masked(i)
+        if masked is not None:
+            hidden[i] |= masked
+    return hidden

@@ -26,7 +26,7 @@ from detection.metrics import auroc, tnr_at_full_tpr
 from scenarios import options
 from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
-from scenarios.view_scores import ViewJob
+from scenarios.view_scores import ViewJob, scores_with_nuisances
 from scenarios.workers import run_jobs, workers
 
 TARGET_PARTS, TARGET_TNR = 16, 0.91
@@ -120,6 +120,7 @@ def jobs_of(
         (name, view): ViewJob(
             pictures=material.pictures_of(view, masked=name == "improved"),
             preprocess=config.preprocess.model_copy(update=whole),
+            distance=config.distance,
             model=model,
             weights=None,
             draws=draws,
@@ -146,11 +147,11 @@ def outcomes_of(
         defective = [i for i, studied in enumerate(material.parts) if not studied.good and not studied.beyond_vote(k)]
         if not defective:
             raise DatasetError(f"{material.dataset.folder}: no defective part that the vote can find; add some")
-        scores = np.stack([jobs[config, view].read().scores[:, 0] for view in material.views])
-        statistics = np.sort(scores, axis=0)[-counted].astype(np.float64)
+        views = [jobs[config, view].read() for view in material.views]
         for number, trained in enumerate(draws):
             unseen = [i for i in good if i not in trained]
-            values = statistics[number]
+            scores = scores_with_nuisances(views, number, trained)
+            values = np.sort(scores, axis=0)[-counted].astype(np.float64)
             judged = np.concatenate([values[unseen], values[defective]])
             area = auroc(judged, np.arange(len(judged)) >= len(unseen), parts=range(len(judged)))
             choice = tnr_at_full_tpr(values[unseen], values[defective])

@@ -154,13 +154,41 @@ def paper_material(
     """
     if dataset is not None:
         return read_material(dataset)
+    return made_by_twin(client, _paper_order(parts, cell=cell, part=part, seed=seed), folder)
+
+
+def fresh_material(
+    client: Client, parts: PaperParts, *, cell: str, part: str, seeds: Sequence[int], folder: Path
+) -> Material:
+    """Have the twin make parts as those of the published study are, anew for each of several seeds.
+
+    Parameters
+    ----------
+    client : Client
+        Of a cluster.
+    parts : PaperParts
+        So many for each seed.
+    cell, part : str
+        Names or paths of the files.
+    seeds : sequence of int
+    folder : Path
+        Each seed has a folder in it; see `made_by_twin`.
+    """
+    made = [
+        made_by_twin(client, _paper_order(parts, cell=cell, part=part, seed=seed), folder / f"{seed:04}")
+        for seed in seeds
+    ]
+    return Material(tuple(studied for each in made for studied in each.parts), made[0].dataset)
+
+
+def _paper_order(parts: PaperParts, *, cell: str, part: str, seed: int) -> Order:
     loaded = load_cell(cell)
     entry = loaded.content.camera
     camera = entry.model_validate({"class": entry.path, **entry.options, **parts.camera})
     loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": camera}))
     step = _DEFECTIVE_IN_FILE / parts.defective
     numbers = [*range(parts.good), *(_GOOD_IN_FILE + int(step * i) for i in range(parts.defective))]
-    return made_by_twin(client, Order(loaded, load_part(part), load_production("paper"), numbers, seed), folder)
+    return Order(loaded, load_part(part), load_production("paper"), numbers, seed)
 
 
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:

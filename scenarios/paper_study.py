@@ -18,7 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from cell.commands.console import answering
-from detection.config import ModelConfig, PreprocessConfig, ScoreConfig
+from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, ScoreConfig
 from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
@@ -173,6 +173,7 @@ def jobs_of(
                 preprocess=PreprocessConfig(
                     crop="none" if material.dataset.whole_pictures else "otsu", registration="none"
                 ),
+                distance=DistanceConfig(covariance="position"),
                 model=ModelConfig(backbone=backbone, resolution=size),
                 weights=weights,
                 draws=split.draws,

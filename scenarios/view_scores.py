@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.backbones import Backbone, pretrained
-from detection.config import ModelConfig, PreprocessConfig, ScoreConfig
+from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, ScoreConfig
 from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Gaussians
 from detection.heatmap import STRIDE, heatmap_of, pixels_of, positions_of
+from detection.moments import Moments
+from detection.nuisances import novelty, peaks_of
 from detection.padim import arithmetic_of, pick_channels, resolved
 from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
-from detection.training_state import no_moments
+from detection.shared import SharedGaussians, SharedMoments, leave_one_out
+from detection.training_state import gaussians_of, no_moments
 
 _BATCH = 8  # pictures for which a model's factors are read once; their features are 0.2 GB at 1024²
 
@@ -55,7 +58,13 @@ class ViewScores:
     Attributes
     ----------
     scores : (D, S, N) float32
-        By draw of training parts, way to score and picture; infinite where a picture cannot be scored.
+        By draw of training parts, way to score and picture; infinite where a picture cannot be scored. Not yet with
+        known nuisances: those are learned from all views.
+    heights : (D, N, M) float32
+        Of the highest peaks of each picture's heatmap, 0 where there are fewer; a training picture as a model of the
+        others sees it. M is 0 where no nuisances are remembered.
+    directions : (D, N, M, d) float16
+        Of these peaks; see `detection.nuisances`.
     heatmaps : (K, g, g) float16
         Of the pictures that were to be kept, by the last draw's model, a quarter as wide as the network's input.
     pictures : (K, g, g, 3) uint8
@@ -63,6 +72,8 @@ class ViewScores:
     """
 
     scores: NDArray[np.float32]
+    heights: NDArray[np.float32]
+    directions: NDArray[np.float16]
     heatmaps: NDArray[np.float16]
     pictures: NDArray[np.uint8]
 
@@ -76,6 +87,7 @@ class ViewJob:
     pictures : ViewPictures
     preprocess : PreprocessConfig
         With registration, the first picture of the first draw is the reference.
+    distance : DistanceConfig
     model : ModelConfig
     weights : Path or None
         Of the backbone, instead of the pretrained ones.
@@ -91,6 +103,7 @@ class ViewJob:
 
     pictures: ViewPictures
     preprocess: PreprocessConfig
+    distance: DistanceConfig
     model: ModelConfig
     weights: Path | None
     draws: tuple[tuple[int, ...], ...]
@@ -104,13 +117,13 @@ class ViewJob:
         found = score_view(self)
         half = self.out.with_suffix(".part")
         with half.open("wb") as file:
-            np.savez(file, scores=found.scores, heatmaps=found.heatmaps, pictures=found.pictures)
+            np.savez(file, **vars(found))
         half.replace(self.out)
 
     def read(self) -> ViewScores:
         """Read what `run` wrote."""
         with np.load(self.out, allow_pickle=False) as arrays:
-            return ViewScores(arrays["scores"], arrays["heatmaps"], arrays["pictures"])
+            return ViewScores(**{name: arrays[name] for name in arrays.files})
 
 
 def score_view(job: ViewJob) -> ViewScores:
@@ -123,33 +136,57 @@ def score_view(job: ViewJob) -> ViewScores:
     """
     model = resolved(job.model)
     grid = model.resolution // STRIDE
-    scores = np.full((len(job.draws), len(job.ways), len(job.pictures.files)), np.inf, dtype=np.float32)
+    count = len(job.pictures.files)
+    scores = np.full((len(job.draws), len(job.ways), count), np.inf, dtype=np.float32)
+    peaks_shape = len(job.draws), count, job.distance.nuisances if job.distance.remembers_peaks else 0
+    heights = np.zeros(peaks_shape, dtype=np.float32)
+    directions = np.zeros((*peaks_shape, model.n_features), dtype=np.float16)
     heatmaps = np.zeros((len(job.keep), grid, grid), dtype=np.float16)
     pictures = np.zeros((len(job.keep), grid, grid, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as place:
         backbone = pretrained(model.backbone, weights=job.weights, arithmetic=arithmetic_of(model))
         features = _Features(job, model, backbone, Path(place) / "features", pictures)
-        moments = no_moments(model)
+        moments = no_moments(model, job.distance.covariance)
         learned: tuple[int, ...] = ()
         for draw, trained in enumerate(job.draws):
             if trained[: len(learned)] != learned:
-                moments, learned = no_moments(model), ()
+                moments, learned = no_moments(model, job.distance.covariance), ()
             new, learned = trained[len(learned) :], trained
             moments.update_each((features.values[i], features.masked[i]) for i in new if i in features.valid)
-            gaussians = Gaussians.from_moments(
-                moments, epsilon=model.epsilon, precision=model.precision, keep_moments=True
-            )
-            for i, squared in features.squared_distances(gaussians):
+            for i, gaussians, squared in features.distances(moments, trained):
                 masked = features.masked[i]
-                known = gaussians.scored if masked is None else gaussians.scored & ~masked
-                heatmap = heatmap_of(squared, sigma=job.ways[0].smoothing_sigma, hidden=~known)
-                valid = features.valid_pixels(i) & pixels_of(known)
+                hidden = ~gaussians.scored if masked is None else ~gaussians.scored | masked
+                heatmap = heatmap_of(squared, sigma=job.ways[0].smoothing_sigma, hidden=hidden)
+                valid = features.valid_pixels(i) & pixels_of(~hidden)
                 for way, config in enumerate(job.ways):
                     width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
                     scores[draw, way, i] = image_score(heatmap, valid, config=config, picture_width_mm=width, name=name)
                 if draw == len(job.draws) - 1 and i in job.keep:
                     heatmaps[job.keep.index(i)] = np.where(valid, heatmap, 0)[::STRIDE, ::STRIDE]
-    return ViewScores(scores, heatmaps, pictures)
+                if job.distance.remembers_peaks and isinstance(gaussians, SharedGaussians):
+                    peaks = peaks_of(
+                        heatmap, valid, features.values[i], gaussians, hidden=hidden, count=job.distance.nuisances
+                    )
+                    heights[draw, i, : len(peaks.heights)] = peaks.heights
+                    directions[draw, i, : len(peaks.heights)] = peaks.directions
+    return ViewScores(scores, heights, directions, heatmaps, pictures)
+
+
+def scores_with_nuisances(views: Sequence[ViewScores], draw: int, trained: Sequence[int]) -> NDArray[np.float32]:
+    """Return the views' scores (V, N) of a draw when the nuisances that its training parts show are known.
+
+    A training part is scored by what the others show. Where no nuisances are remembered, the scores stay as they are.
+    """
+    scores = np.stack([view.scores[draw, 0] for view in views])
+    if not views[0].heights.shape[2]:
+        return scores
+    shown = {i: np.concatenate([view.directions[draw, i] for view in views]).astype(np.float32) for i in trained}
+    for one, view in zip(scores, views, strict=True):
+        for i in np.flatnonzero(np.isfinite(one)).tolist():
+            known = [some for part, some in shown.items() if part != i]
+            factors = novelty(view.directions[draw, i].astype(np.float32), known)
+            one[i] = (view.heights[draw, i] * factors).max()
+    return scores
 
 
 class _Features:
@@ -169,7 +206,7 @@ class _Features:
         self, job: ViewJob, model: ModelConfig, backbone: Backbone, file: Path, kept: NDArray[np.uint8]
     ) -> None:
         grid = model.resolution // STRIDE
-        self._side = model.resolution
+        self._model, self._side = model, model.resolution
         shape = len(job.pictures.files), grid * grid, model.n_features
         self.values = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         self.masked: dict[int, NDArray[np.bool_] | None] = {}
@@ -195,12 +232,25 @@ class _Features:
             if i in job.keep:
                 kept[job.keep.index(i)] = cv2.resize(prepared.image, (grid, grid), interpolation=cv2.INTER_AREA)
 
-    def squared_distances(self, gaussians: Gaussians) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield each picture that could be prepared, with its squared distances (P,)."""
+    def distances(
+        self, moments: Moments | SharedMoments, trained: Sequence[int]
+    ) -> Iterator[tuple[int, Gaussians, NDArray[np.float32]]]:
+        """Yield each picture that could be prepared, with what it is measured by, and its squared distances (P,).
+
+        With one covariance for all positions, a training picture is measured by what the others taught.
+        """
+        gaussians = gaussians_of(moments, self._model, keep_moments=True)
         valid = list(self.valid)
         for first in range(0, len(valid), _BATCH):
             some = valid[first : first + _BATCH]
-            yield from zip(some, gaussians.squared_distances(self.values[some]), strict=True)
+            known = [] if isinstance(moments, Moments) else [i for i in some if i in trained]
+            new = [i for i in some if i not in known]
+            for i, squared in zip(new, gaussians.squared_distances(self.values[new]), strict=True):
+                yield i, gaussians, squared
+            for i in known:
+                assert isinstance(moments, SharedMoments)
+                others = leave_one_out(moments, self.values[i], epsilon=self._model.epsilon, masked=self.masked[i])
+                yield i, others, others.squared_distances(self.values[i : i + 1])[0]
 
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""

@@ -1,4 +1,6 @@
+import os
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from cell.setup import Order
 # The same examples every time, and no time limit for one of them: the machine may be busy.
 settings.register_profile("calm", deadline=None, derandomize=True)
 settings.load_profile("calm")
+
+
+_numbers = count(1)
 
 
 def small(name: str, width: int) -> Loaded[CellFile]:
@@ -62,3 +67,14 @@ def small_cell():
 def sensors_cell():
     """Return a function that loads the emulated cell with small pictures and the twin's arm."""
     return lambda width=304: with_twins_arm(small("emulated", width))
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """Return a function that gives a loopback address that nobody else on this machine takes."""
+
+    def address() -> str:
+        high, low = divmod(os.getpid() % 2**16, 2**8)
+        return f"127.{next(_numbers)}.{high}.{low}"
+
+    return address

@@ -55,9 +55,10 @@ def ended(client):
 
 
 @pytest.fixture(scope="module")
-def host():
-    with serving("127.0.0.31"):
-        yield "127.0.0.31"
+def host(loopback):
+    address = loopback()
+    with serving(address):
+        yield address
 
 
 def test_motions_end_within_tolerance_in_spite_of_friction(host):
@@ -70,9 +71,10 @@ def test_collision_ends_in_a_reflex_that_somebody_must_acknowledge(host):
     assert "reflex" in result["said"] and "acknowledge" in result["again"] and result["off_mm"] <= 0.3
 
 
-def test_joint_limit_ends_in_a_reflex_that_somebody_must_acknowledge():
-    with serving("127.0.0.34"):
-        result = ended(started("127.0.0.34", "limit"))
+def test_joint_limit_ends_in_a_reflex_that_somebody_must_acknowledge(loopback):
+    address = loopback()
+    with serving(address):
+        result = ended(started(address, "limit"))
     assert "joint_position_limits_violation" in result["said"] and "acknowledge" in result["again"]
     assert abs(result["past_rad"]) < 0.05
 
@@ -91,13 +93,15 @@ def test_hand_says_what_it_holds(host):
     assert not result["held"] and result["closed_m"] < 0.002 and result["open_m"] > 0.079
 
 
-def test_connection_lost_in_motion_is_named():
-    with serving("127.0.0.32") as server:
-        client = started("127.0.0.32", "lost")
+def test_connection_lost_in_motion_is_named(loopback):
+    address = loopback()
+    with serving(address) as server:
+        client = started(address, "lost")
         assert client.stdout.readline() == "moving\n"
         server.kill()
         assert "it is gone" in ended(client)["said"]
 
 
-def test_robot_that_is_not_there_is_named():
-    assert "127.0.0.33" in ended(started("127.0.0.33", "absent"))["said"]
+def test_robot_that_is_not_there_is_named(loopback):
+    address = loopback()
+    assert address in ended(started(address, "absent"))["said"]

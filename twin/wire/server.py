@@ -40,11 +40,16 @@ class Serving:
 
 
 class Server:
-    """Serves a world; a context manager."""
+    """Serves a world; a context manager.
+
+    Attributes
+    ----------
+    serving : Serving
+    """
 
     def __init__(self, setup: Setup, serving: Serving, config: WorldConfig | None = None) -> None:
         self._setup = setup
-        self._serving = serving
+        self.serving = serving
         self._config = (config or WorldConfig()).model_copy(update={"contact_step_s": STEP_S})
 
     def __enter__(self) -> Self:
@@ -52,9 +57,9 @@ class Server:
         with ExitStack() as stack:
             self.world = stack.enter_context(ServedWorld(self._config, self._setup))
             self.plant = Plant(self.world, Model(library))
-            host = self._serving.host
+            host = self.serving.host
             try:
-                self.robot = stack.enter_context(Robot(host, self.plant, library, deadline_s=self._serving.deadline_s))
+                self.robot = stack.enter_context(Robot(host, self.plant, library, deadline_s=self.serving.deadline_s))
                 self.hand = stack.enter_context(Hand(host, self.world))
             except OSError as error:
                 raise ConfigError(
@@ -92,7 +97,7 @@ class Server:
 
     def _wait(self) -> None:
         """Sleep until the next state is due."""
-        self._due += STEP_S / self._serving.pace
+        self._due += STEP_S / self.serving.pace
         left = self._due - time.perf_counter()
         if left > 0:
             time.sleep(left)

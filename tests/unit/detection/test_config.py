@@ -24,7 +24,14 @@ def test_the_defaults_are_the_papers_where_it_names_them() -> None:
         {"threshold": {"calibration_share": 1}},
         {"threshold": {"grid_step": -1}},
         {"training": {"trim": 0.6}},
-        {"training": {"trim": 0.1}, "threshold": {"method": "cross_conformal"}},
+        {"distance": {"nuisances": -1}},
+        {"distance": {"covariance": "none"}},
+        {"threshold": {"method": "cross_conformal"}},
+        {
+            "training": {"trim": 0.1},
+            "distance": {"covariance": "position"},
+            "threshold": {"method": "cross_conformal"},
+        },
         {"preprocess": {"classes": 1}},
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detection import DatasetError, DetectionConfig, Inspector, ModelError, extend, held_out_threshold, train
-from detection.config import ThresholdConfig
+from detection.config import DistanceConfig, ThresholdConfig
 from detection.storage import sha256_of_file
 
 EARLIER = 6
@@ -38,9 +38,12 @@ def candidate(parent, good, tmp_path_factory):
     return candidate_of(parent, good[EARLIER:], folder), folder
 
 
-def test_is_what_training_with_all_parts_gives(candidate, dataset, small_config, small_model, ring):
-    extended, _ = candidate
-    whole = train(dataset, config=small_config, model=small_model)
+@pytest.mark.parametrize("distance", [{"covariance": "position"}, {"covariance": "shared", "nuisances": 0}])
+def test_is_what_training_with_all_parts_gives(distance, dataset, good, small_config, small_model, ring, tmp_path):
+    config = small_config.model_copy(update={"distance": DistanceConfig(**distance)})
+    train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=EARLIER, keep_state=True)
+    extended = candidate_of(tmp_path / "parent", good[EARLIER:], tmp_path / "candidate")
+    whole = train(dataset, config=config, model=small_model)
     for view in whole.views:
         new, old = (inspector.score_view(view, ring(seed=999, defect=True)) for inspector in (extended, whole))
         np.testing.assert_allclose(new.heatmap, old.heatmap, rtol=1e-3, atol=1e-3)
@@ -48,6 +51,14 @@ def test_is_what_training_with_all_parts_gives(candidate, dataset, small_config,
     # The new parts are held out from the same models; the earlier ones from models of fewer parts.
     assert statistics[0][EARLIER:] == pytest.approx(statistics[1][EARLIER:], rel=1e-3)
     assert statistics[0][:EARLIER] != pytest.approx(statistics[1][:EARLIER], rel=1e-3)
+
+
+def test_adds_what_the_new_parts_show_to_what_is_known(candidate, parent):
+    extended, folder = candidate
+    before = Inspector.load(parent).nuisances
+    np.testing.assert_array_equal(extended.nuisances[: len(before)], before)
+    assert len(extended.nuisances) > len(before)
+    np.testing.assert_array_equal(Inspector.load(folder).nuisances, extended.nuisances)
 
 
 def test_threshold_is_of_parts_that_no_model_had_seen_that_scored_them(candidate, parent, small_config):

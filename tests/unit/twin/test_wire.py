@@ -22,16 +22,15 @@ from twin.wire.model import Model, library_file
 from twin.wire.server import Server, Serving
 from twin.wire.structs import Fault, GripperCall, Moved, RobotCall, RobotMode
 
-HOST = "127.0.0.21"
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler: apt-get install gcc libc6-dev"
 )
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(loopback):
     order = Order(load_cell("twin"), load_part("ring"), load_production("good"), range(1))
-    with Server(Setup(order, None), Serving(HOST, pace=1e4, deadline_s=0.002)) as served:
+    with Server(Setup(order, None), Serving(loopback(), pace=1e4, deadline_s=0.002)) as served:
         yield served
 
 
@@ -40,7 +39,7 @@ class Client:
 
     def __init__(self, server, port, header, requests, version):
         self.server, self.header, self.requests = server, header, requests
-        self.tcp = socket.create_connection((HOST, port))
+        self.tcp = socket.create_connection((server.serving.host, port))
         self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.tcp.setblocking(False)
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -170,7 +169,7 @@ def test_another_version_is_refused(server):
 
 @needs_compiler
 def test_second_connection_is_refused_at_once(robot):
-    with socket.create_connection((HOST, 1337)) as second:
+    with socket.create_connection((robot.server.serving.host, 1337)) as second:
         robot.steps(2)
         second.settimeout(1)
         with pytest.raises(ConnectionResetError):
@@ -183,7 +182,7 @@ def test_second_connection_is_refused_at_once(robot):
 def test_random_and_truncated_bytes_do_no_harm(server, noise, call, framed):
     words = np.array((call, 0, 12 + len(noise)), structs.ROBOT_HEADER).tobytes() + noise if framed else noise
     for port in (1337, 1338):
-        with socket.create_connection((HOST, port)) as client:
+        with socket.create_connection((server.serving.host, port)) as client:
             client.sendall(words)
             for _ in range(2):
                 server.step()

@@ -55,11 +55,11 @@ def test_a_part_is_seen_where_it_lies(world):
     assert world.part is None and world.snapshot().part_pose is None
 
 
-def test_a_part_on_the_pan_is_weighed():
+def test_a_part_on_the_pan_is_weighed(loopback):
     cell = SETUP.order.cell
     scene = cell.content.scene.model_copy(update={"feeder": cell.content.scene.scale})
     on_scale = replace(SETUP.order, cell=replace(cell, content=cell.content.model_copy(update={"scene": scene})))
-    with WiredWorld(WiredWorldConfig(pace=10.0, host="127.0.0.42"), Setup(on_scale, None)) as world:
+    with WiredWorld(WiredWorldConfig(pace=10.0, host=loopback()), Setup(on_scale, None)) as world:
         world.mount(LoadCell(TwinScaleConfig(noise_g=0.0, drift_g=0.0, vibration_g_s2=0.0)))
         world.present(body(20.0), np.zeros(2), 0.0)
         world.wait(5.0)
@@ -83,8 +83,8 @@ def test_an_address_that_is_taken_is_named(world):
         WiredWorld(WiredWorldConfig(host=world.host), SETUP).__enter__()
 
 
-def test_a_world_that_ended_is_named():
-    with WiredWorld(WiredWorldConfig(host="127.0.0.41"), SETUP) as world:
+def test_a_world_that_ended_is_named(loopback):
+    with WiredWorld(WiredWorldConfig(host=loopback()), SETUP) as world:
         os.kill(world._process.pid, signal.SIGKILL)
         with pytest.raises(NotConnected, match=r"its process ended \(exit code -9\)"):
             world.snapshot()

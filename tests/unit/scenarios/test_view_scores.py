@@ -1,0 +1,51 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detection import DetectionConfig, ModelConfig, train
+from detection.config import DistanceConfig, PreprocessConfig, ScoreConfig
+from detection.pictures import read_picture
+from scenarios.material import read_material
+from scenarios.view_scores import ViewJob, scores_with_nuisances
+
+TRAINED = (0, 2, 3, 5, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "distance", [DistanceConfig(), DistanceConfig(nuisances=0), DistanceConfig(covariance="position")]
+)
+def test_scores_are_those_of_an_inspector_that_trained_with_the_same_parts(
+    distance: DistanceConfig, photographs: Path, tmp_path: Path
+) -> None:
+    material = read_material(photographs)
+    config = DetectionConfig(preprocess=PreprocessConfig(registration="none"), distance=distance, score=ScoreConfig())
+    model = ModelConfig(n_features=20)
+    views = []
+    for view in material.views:
+        job = ViewJob(
+            pictures=material.pictures_of(view, masked=False),
+            preprocess=config.preprocess,
+            distance=distance,
+            model=model,
+            weights=None,
+            draws=(TRAINED[:4], TRAINED),
+            ways=(config.score,),
+            keep=(),
+            out=tmp_path / f"{view}.npz",
+        )
+        job.run()
+        views.append(job.read())
+    scores = scores_with_nuisances(views, 1, TRAINED)
+    chosen = tuple(material.parts[i].part for i in TRAINED)
+    inspector = train(replace(material.dataset, parts=chosen), config=config, model=model)
+    for i in sorted({1, 4, 10, 13}):
+        found = [
+            inspector.score_view(view, read_picture(material.parts[i].part.pictures[view])).score
+            for view in material.views
+        ]
+        np.testing.assert_allclose(scores[:, i], found, rtol=5e-3)  # directions are stored with 11 bits
+    if distance.covariance == "shared":
+        held_out = [part.held_out_statistic for part in inspector.info.trained_with]
+        np.testing.assert_allclose(np.sort(scores, axis=0)[-2, list(TRAINED)], held_out, rtol=5e-3)
