@@ -154,7 +154,7 @@ def paper_material(
     """
     if dataset is not None:
         return read_material(dataset)
-    return made_by_twin(client, _paper_order(parts, cell=cell, part=part, seed=seed), folder)
+    return made_by_twin(client, paper_order(parts, cell=cell, part=part, seed=seed), folder)
 
 
 def fresh_material(
@@ -175,13 +175,14 @@ def fresh_material(
         Each seed has a folder in it; see `made_by_twin`.
     """
     made = [
-        made_by_twin(client, _paper_order(parts, cell=cell, part=part, seed=seed), folder / f"{seed:04}")
+        made_by_twin(client, paper_order(parts, cell=cell, part=part, seed=seed), folder / f"{seed:04}")
         for seed in seeds
     ]
     return Material(tuple(studied for each in made for studied in each.parts), made[0].dataset)
 
 
-def _paper_order(parts: PaperParts, *, cell: str, part: str, seed: int) -> Order:
+def paper_order(parts: PaperParts, *, cell: str, part: str, seed: int) -> Order:
+    """Order parts of the published study, with the camera's pixels that they say."""
     loaded = load_cell(cell)
     entry = loaded.content.camera
     camera = entry.model_validate({"class": entry.path, **entry.options, **parts.camera})

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from scenarios.pod import fit_pod, penalised_log_likelihood, visible_share
+
+SIZES = np.geomspace(0.1, 3.0, 60)
+
+
+def simulated(seed: int, alpha: float = 1.0, sizes: np.ndarray = SIZES) -> np.ndarray:
+    """Hits and misses of POD = alpha · logistic(2 + 3 ln a)."""
+    return np.asarray(np.random.default_rng(seed).random(len(sizes)) < alpha * expit(2 + 3 * np.log(sizes)))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.95])
+def test_a90_95_lies_above_the_true_size_in_about_95_of_100_experiments(alpha: float) -> None:
+    truth = np.exp((logit(0.9 / alpha) - 2) / 3)
+    bounds = [fit_pod(SIZES, simulated(seed, alpha), alpha=alpha).a90_95_mm for seed in range(150)]
+    covered = np.mean([bound is None or bound >= truth for bound in bounds])
+    assert 0.90 <= covered <= 0.99
+    assert sum(bound is None for bound in bounds) < 8
+
+
+def test_many_parts_give_the_plain_maximum_of_an_independent_likelihood() -> None:
+    sizes = np.geomspace(0.1, 3.0, 5000)
+    hits = simulated(1, sizes=sizes)
+    sign = np.where(hits, 1.0, -1.0)
+    plain = minimize(lambda b: np.logaddexp(0, -sign * (b[0] + b[1] * np.log(sizes))).sum(), [0.0, 1.0])
+    fit = fit_pod(sizes, hits)
+    assert [fit.b0, fit.b1] == pytest.approx(plain.x, rel=5e-3)
+    design = np.stack([np.ones_like(sizes), np.log(sizes)], axis=-1)
+    assert penalised_log_likelihood(plain.x, design, hits, 1.0, weight=0) == pytest.approx(-plain.fun)
+
+
+def test_perfect_separation_stays_finite() -> None:
+    fit = fit_pod(SIZES, SIZES > 0.5)
+    assert np.isfinite([fit.b0, fit.b1]).all() and fit.b1 > 0
+    assert fit.a90_mm is not None and fit.a90_95_mm is not None
+    assert 0.4 < fit.a90_mm < fit.a90_95_mm < 1.0
+
+
+def test_no_a90_where_the_curve_never_reaches_it() -> None:
+    for fit in (fit_pod(SIZES, simulated(0, 0.8), alpha=0.8), fit_pod(SIZES, SIZES < 0.5)):
+        assert fit.a90_mm is None and fit.a90_95_mm is None
+
+
+def test_the_band_encloses_the_curve_and_stays_below_the_asymptote() -> None:
+    fit = fit_pod(SIZES, simulated(2, 0.95), alpha=0.95)
+    lower, upper = fit.band(SIZES)
+    assert (lower < fit.at(SIZES)).all() and (fit.at(SIZES) < upper).all() and (upper <= 0.95).all()
+
+
+def test_the_visible_share_counts_parts_that_enough_views_show() -> None:
+    assert visible_share([0, 1, 2, 3], 2) == 0.5
+    with pytest.raises(ValueError, match="no parts"):
+        visible_share([], 2)
+
+
+def test_wrong_data_are_refused() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        fit_pod([0.0, 1.0], [False, True])
+    with pytest.raises(ValueError, match="two different sizes"):
+        fit_pod([1.0, 1.0], [False, True])
