@@ -15,8 +15,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/twinspect demo --out runs/demo
 
+# Two processes with one thread each: with more, threads wait for cores that the other process has.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not hardware'
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not hardware'
 
 lint: install
 	$(BIN)/ruff check .

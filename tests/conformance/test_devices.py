@@ -19,7 +19,7 @@ def ready(cell):
 def test_clock_goes_forward(cell):
     before = cell.clock.now()
     cell.clock.sleep(0.1)
-    assert 0.08 < cell.clock.now() - before < 1.0
+    assert cell.clock.now() - before > 0.08
 
 
 def test_arm_reaches_the_end_of_a_trajectory(ready):

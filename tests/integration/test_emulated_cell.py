@@ -19,19 +19,19 @@ from scenarios.faults import Fault, with_faults
 
 @pytest.fixture(scope="module")
 def order(sensors_cell) -> Order:
-    return Order(sensors_cell(456), load_part("ring"), load_production("good"), range(6), 1)
+    return Order(sensors_cell(456), load_part("ring"), load_production("good"), range(4), 1)
 
 
 @pytest.fixture(scope="module")
 def model(order, tmp_path_factory):
     folder = tmp_path_factory.mktemp("emulated")
-    assert collect(order, folder / "good", progress=lambda done: None) == 6
+    assert collect(order, folder / "good", progress=lambda done: None) == 4
     train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig(n_features=25))
     return folder / "model"
 
 
 def test_cycle_with_the_real_drivers_ends_in_a_verdict(order, model, tmp_path):
-    parts = replace(order, numbers=range(2), seed=9, production=load_production("mixed"))
+    parts = replace(order, numbers=range(1), seed=9, production=load_production("mixed"))
     results = list(inspect(parts, model, f"sqlite:///{tmp_path}/r.sqlite"))
     for part in results:
         assert part.verdict.bin in ("ok", "reject"), part.verdict.reasons
