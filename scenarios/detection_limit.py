@@ -18,6 +18,7 @@ import numpy as np
 import typer
 from distributed import Client
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from cell.commands.console import answering
@@ -43,6 +44,7 @@ _RANGES_MM: Mapping[str, tuple[float, float]] = {
 }
 """Kind → sizes between which detection is expected to go from never to always."""
 
+_TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _COLOURS = dict(zip(_RANGES_MM, ("#1f6feb", "#1b7f4b", "#b3261e", "#8250df", "#9a6700"), strict=True))
 
 
@@ -190,9 +192,9 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
     said = []
     for limit in limits:
         pod, tried = limit.pod, f"{limit.sizes_mm.min():g} to {limit.sizes_mm.max():g} mm tried"
-        if pod is None or pod.a90_mm is None:
+        if pod is None or pod.a90_mm is None or pod.a90_mm > limit.sizes_mm.max():
             why = "" if pod is None or pod.alpha > 0.9 else f", since at most {pod.alpha:.2f} are seen by {k} views"
-            said.append(f"{limit.kind}: no size is found with probability .9{why}; {tried}.")
+            said.append(f"{limit.kind}: no size that was tried is found with probability .9{why}; {tried}.")
         elif pod.a90_95_mm is None or pod.a90_95_mm > limit.sizes_mm.max():
             said.append(
                 f"{limit.kind}: found with probability .9 from {pod.a90_mm:.2f} mm by the fitted curve; the data set "
@@ -244,6 +246,9 @@ def curves(limits: Sequence[Limit], frozen: Frozen) -> Plot:
                 title = f"{limit.kind}: from {limit.pod.a90_95_mm:.2g} mm"
         axes.axhline(0.9, color="#57606a", linewidth=0.6)
         axes.set_xscale("log")
+        ticks = [tick for tick in _TICKS_MM if limit.sizes_mm.min() <= tick <= limit.sizes_mm.max()]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("size (mm)")
         axes.set_title(title, fontsize=11)
         axes.set_ylim(-0.07, 1.07)

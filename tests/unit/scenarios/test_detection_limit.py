@@ -89,7 +89,7 @@ def test_a_bound_beyond_what_was_tried_is_none(photographs: Path) -> None:
 def test_one_size_is_too_little_for_a_curve(photographs: Path) -> None:
     (limit,) = limits_of(material(photographs, np.array([1.0, 1.0]), [None, None]), frozen(np.full(3, 20.0)), k=2)
     assert limit.pod is None and limit.unseen(2) == 0
-    assert "no size is found" in findings_of([limit], frozen(np.full(3, 20.0)), k=2)[0]
+    assert "no size that was tried is found" in findings_of([limit], frozen(np.full(3, 20.0)), k=2)[0]
     assert figures_of([limit], frozen(np.full(3, 20.0)), k=2)["limits"]["dot"]["a90_mm"] is None
 
 
