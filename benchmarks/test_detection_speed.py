@@ -131,7 +131,7 @@ def test_picture_to_heatmap(
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_picture_to_heatmap_with_a_shared_covariance(benchmark: BenchmarkFixture, resolution: Any) -> None:
-    """The same with the default configuration's model."""
+    """The same with one covariance for all positions."""
     config = resolved(ModelConfig(resolution=resolution))
     model = PaDiM.assemble(
         config,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 BackboneName = Literal["efficientnet_lite0", "resnet18"]
 Precision = Literal["float32", "bfloat16"]
 NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
-Covariance = Literal["shared", "position"]
+Covariance = Literal["position", "shared"]
 
 
 MAX_SIGMA = 64.0
@@ -54,9 +54,9 @@ class DistanceConfig(_Config):
     """How a view's model measures how far a feature is from those of good pictures."""
 
     covariance: Covariance = Field(
-        default="shared",
-        description="`shared`: one covariance for all positions, scaled at each; learned from a dozen parts, and a "
-        "fiftieth of the memory. `position`: each position has its own, as in the paper.",
+        default="position",
+        description="`position`: each position has its own covariance, as in the paper. `shared`: one for all "
+        "positions, scaled at each; learned from a dozen parts, and a fiftieth of the memory.",
     )
     nuisances: int = Field(
         default=10,

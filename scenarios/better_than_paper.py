@@ -298,7 +298,7 @@ def _main(
         at_alpha = {"threshold": ThresholdConfig(method="held_out", alpha=_ALPHA)}
         configs = {
             name: load_detection(file).content.model_copy(update=at_alpha)
-            for name, file in (("faithful", "paper"), ("improved", "default"))
+            for name, file in (("faithful", "paper"), ("improved", "shared"))
         }
         variants = variants_of(configs["faithful"], configs["improved"], chosen.size)
         fresh_seeds = [seed + 1 + i for i in range(chosen.fresh_seeds)]

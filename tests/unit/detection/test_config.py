@@ -26,12 +26,8 @@ def test_the_defaults_are_the_papers_where_it_names_them() -> None:
         {"training": {"trim": 0.6}},
         {"distance": {"nuisances": -1}},
         {"distance": {"covariance": "none"}},
-        {"threshold": {"method": "cross_conformal"}},
-        {
-            "training": {"trim": 0.1},
-            "distance": {"covariance": "position"},
-            "threshold": {"method": "cross_conformal"},
-        },
+        {"distance": {"covariance": "shared"}, "threshold": {"method": "cross_conformal"}},
+        {"training": {"trim": 0.1}, "threshold": {"method": "cross_conformal"}},
         {"preprocess": {"classes": 1}},
     ],
 )

@@ -21,7 +21,7 @@ from scenarios.material import read_material
 
 @pytest.fixture(scope="module")
 def variants():
-    return variants_of(load_detection("paper").content, load_detection("default").content, 256)
+    return variants_of(load_detection("paper").content, load_detection("shared").content, 256)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_each_change_stands_alone_and_the_last_ones_are_what_ships(variants) -> 
         changed |= {"standardised"} if variant.standardised else set()
         together = variant.name in ("registration and mask", "all 176 channels, shared covariance")
         assert len(changed) == 1 + together, variant.name
-    assert variants[-2].config == load_detection("default").content and variants[-2].masked
+    assert variants[-2].config == load_detection("shared").content and variants[-2].masked
     assert len({variant.name for variant in variants}) == len(variants)
 
 

@@ -14,7 +14,12 @@ TRAINED = (0, 2, 3, 5, 6, 8)
 
 
 @pytest.mark.parametrize(
-    "distance", [DistanceConfig(), DistanceConfig(nuisances=0), DistanceConfig(covariance="position")]
+    "distance",
+    [
+        DistanceConfig(covariance="shared"),
+        DistanceConfig(covariance="shared", nuisances=0),
+        DistanceConfig(covariance="position"),
+    ],
 )
 def test_scores_are_those_of_an_inspector_that_trained_with_the_same_parts(
     distance: DistanceConfig, photographs: Path, tmp_path: Path
