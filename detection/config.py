@@ -174,7 +174,7 @@ class ModelConfig(_Config):
     n_features: int = Field(
         default=100, ge=1, description="Channels picked at random from all of the network's layers."
     )
-    precision: Precision = Field(default="float32", description="How whitening factors are stored.")
+    precision: Precision = Field(default="float32", description="How whitening factors of `position` are stored.")
     network: Literal["auto"] | NetworkArithmetic = Field(
         default="auto",
         description="How the network computes. `exact`: in float32, as it was published. `folded`: its batch "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,8 @@ class PaDiM:
         except ValidationError as error:
             first = error.errors()[0]
             raise ModelError(f"PaDiM: {first['loc'][0]} = {first['input']!r}: {first['msg']}") from error
+        if covariance not in get_args(Covariance):
+            raise ModelError(f"PaDiM: covariance = {covariance!r}: choose {' or '.join(get_args(Covariance))}")
         if not 0 < smoothing_sigma <= MAX_SIGMA:
             raise ModelError(f"PaDiM: smoothing_sigma = {smoothing_sigma}: must be above 0 and at most {MAX_SIGMA:g}")
         self.config = resolved(config)
@@ -212,8 +214,8 @@ class PaDiM:
 
         Notes
         -----
-        The float32 moments stay in memory beside the factors, twice their size with bfloat16, and `save` writes them
-        into a file of their own.
+        The moments stay in memory, with a covariance for each position as large as its factors in float32, and `save`
+        writes them into a file of their own.
         """
         if self._moments is None and self._gaussians is not None:
             raise ModelError(

@@ -131,7 +131,24 @@ class SharedGaussians(Gaussians):
             raise ModelError(
                 f"{moments.pictures} training picture(s) have no covariance: train with at least 2, better 16 and more"
             )
-        return _estimated(moments, moments.scored(), epsilon=epsilon)
+        free = np.maximum(moments.count - 1, 0)
+        spread = moments.squares.sum(axis=1)
+        varying = spread > np.finfo(np.float32).eps * spread.max()  # padding is not, and would make all else look wild
+        dimensions = len(moments.comoment)
+        sigma = moments.comoment / max(int(free[varying].sum()), 1) + epsilon * np.eye(dimensions)
+        if not np.isfinite(sigma).all():
+            raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
+        whitening = np.linalg.inv(np.linalg.cholesky(sigma))
+        variance = moments.squares @ (1 / np.diag(sigma)) / (dimensions * np.maximum(free, 1))
+        scored = moments.scored()
+        scale = 1 / np.sqrt((1 + _smooth(variance, scored & varying)) / 2)
+        return cls(
+            moments.pictures,
+            moments.mean.astype(np.float32),
+            whitening.astype(np.float32),
+            scale.astype(np.float32),
+            scored,
+        )
 
     def squared_distances(self, features: Float32) -> Float32:
         """Squared distances (B, P) float32 of the features (B, P, d) float32 of some pictures."""
@@ -198,7 +215,7 @@ def leave_one_out(
     Notes
     -----
     Leaving a picture out shifts the mean by −δ/(n−1) and takes n/(n−1)·δδᵀ from the co-moment, with δ its deviation
-    from the mean of all. Positions that the others leave without a Gaussian have one that nobody shall use.
+    from the mean of all.
     """
     deviation = features - moments.mean
     if masked is not None:
@@ -209,25 +226,8 @@ def leave_one_out(
     deviation *= np.sqrt((some + 1) / some)
     comoment = moments.comoment - deviation.T @ deviation
     squares = np.maximum(moments.squares - np.square(deviation, out=deviation), 0)
-    others = SharedMoments(moments.pictures - 1, count, mean, squares, comoment)
-    return _estimated(others, moments.scored(left_out=1), epsilon=epsilon)
-
-
-def _estimated(moments: SharedMoments, scored: Mask, *, epsilon: float) -> SharedGaussians:
-    free = np.maximum(moments.count - 1, 0)
-    varying = moments.squares.any(axis=1) & scored  # padding never varies, and would make everything else look wild
-    sigma = moments.comoment / max(int(free[varying].sum()), 1) + epsilon * np.eye(len(moments.comoment))
-    if not np.isfinite(sigma).all():
-        raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
-    whitening = np.linalg.inv(np.linalg.cholesky(sigma))
-    variance = moments.squares @ (1 / np.diag(sigma)) / (len(sigma) * np.maximum(free, 1))
-    scale = 1 / np.sqrt((1 + _smooth(variance, scored)) / 2)
-    return SharedGaussians(
-        moments.pictures,
-        moments.mean.astype(np.float32),
-        whitening.astype(np.float32),
-        scale.astype(np.float32),
-        scored,
+    return SharedGaussians.from_moments(
+        SharedMoments(moments.pictures - 1, count, mean, squares, comoment), epsilon=epsilon
     )
 
 

@@ -193,7 +193,7 @@ def _split(
         raise DatasetError(
             f"threshold.method split_conformal with alpha {alpha:g} needs {needed} good parts held back and at least 2 "
             f"to train with; {len(parts)} are there, of which calibration_share {share:g} holds back {count}; collect "
-            "more, choose a larger alpha, or cross_conformal, which trains with all of them"
+            "more, choose a larger alpha, or with distance.covariance position cross_conformal, which trains with all"
         )
     held_back = set(np.random.default_rng(model.seed).permutation(len(parts))[:count].tolist())
     return (
@@ -228,7 +228,7 @@ def _defective_parts(dataset: Dataset) -> tuple[Part, ...]:
     if not found:
         raise DatasetError(
             f"{dataset.folder}: no part is declared defective, and the threshold method needs some; declare them in "
-            "parts.csv, or choose held_out, split_conformal or cross_conformal"
+            "parts.csv, or choose held_out, split_conformal or, with distance.covariance position, cross_conformal"
         )
     return found
 

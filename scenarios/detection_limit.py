@@ -187,7 +187,7 @@ def _beyond(limit: Limit) -> str:
     return "yes" if limit.pod.a90_95_mm > limit.sizes_mm.max() else "no"
 
 
-def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]:
+def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int, missing: int = 0) -> list[str]:
     """Return what the page says first."""
     said = []
     for limit in limits:
@@ -203,8 +203,10 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
         else:
             said.append(
                 f"This cell finds {limit.kind}: with probability .9 from {pod.a90_mm:.2f} mm, with 95 % confidence "
-                f"from {pod.a90_95_mm:.2f} mm; {tried}."
+                f"from {pod.a90_95_mm:.2f} mm, where a view can see it; {tried}."
             )
+    if missing:
+        said.append(f"{missing} ordered parts could not be inspected whole, and count in nothing.")
     said.append(
         f"At the same T = {frozen.threshold:.2f}, set from good parts alone, {1 - frozen.tnr.value:.3f} "
         f"({1 - frozen.tnr.high:.3f}–{1 - frozen.tnr.low:.3f}) of the good parts that did not train are rejected."
@@ -260,8 +262,8 @@ def curves(limits: Sequence[Limit], frozen: Frozen) -> Plot:
 
 def _materials(
     client: Client, preset: Preset, *, dataset: Path | None, cell: str, part: str, seed: int, folder: Path
-) -> tuple[Material, Material]:
-    """Parts to train with, and parts to judge."""
+) -> tuple[Material, Material, int]:
+    """Parts to train with, parts to judge, and how many were ordered and are missing."""
     if dataset is None:
         parts = PaperParts(preset.good, 1, preset.camera)
         order = paper_order(parts, cell=cell, part=part, seed=seed)
@@ -269,7 +271,8 @@ def _materials(
         limit = defective_order(preset, cell=cell, part=part, seed=seed + 1)
         defective = made_by_twin(client, limit, folder / "defective")
         train, rest = good.parts[: preset.trained], good.parts[preset.trained :]
-        return Material(train, good.dataset), Material(rest + defective.parts, good.dataset)
+        missing = preset.good + len(limit.numbers) - len(good.parts) - len(defective.parts)
+        return Material(train, good.dataset), Material(rest + defective.parts, good.dataset), missing
     read = read_material(dataset)
     good_parts = [studied for studied in read.parts if studied.good]
     half = len(good_parts) // 2
@@ -279,7 +282,15 @@ def _materials(
             f"{dataset}: {len(good_parts)} good parts and {len(read.parts) - len(good_parts)} defective ones are too "
             "few; give at least 6 good parts and some defective ones"
         )
-    return Material(tuple(good_parts[:half]), read.dataset), Material(rest, read.dataset)
+    unsized = [
+        part.part.part_id for part in rest if not part.good and [d["size_mm"] > 0 for d in part.defects] != [True]
+    ]
+    if unsized:
+        raise DatasetError(
+            f"{dataset}: part {unsized[0]} has not one defect with a size; say in truth/parts.csv what is wrong with "
+            'each defective part, as [{"kind": …, "size_mm": …}], and leave out those with several'
+        )
+    return Material(tuple(good_parts[:half]), read.dataset), Material(rest, read.dataset), 0
 
 
 def _main(
@@ -312,7 +323,7 @@ def _main(
         }
         begin(out, settings)
         with workers(scheduler) as client:
-            training, judged = _materials(
+            training, judged, missing = _materials(
                 client, chosen, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
             )
             what = {"cell": Configured(detection, model, masked=training.dataset.masked)}
@@ -324,7 +335,7 @@ def _main(
         study = Study(
             name="detection_limit",
             title="What this cell finds",
-            findings=findings_of(limits, frozen, k=k),
+            findings=findings_of(limits, frozen, k=k, missing=missing),
             tables=tables_of(limits, rejected, k=k),
             plots=[curves(limits, frozen)],
             figures=figures_of(limits, frozen, k=k),

@@ -175,7 +175,8 @@ def score_view(job: ViewJob) -> ViewScores:
 def scores_with_nuisances(views: Sequence[ViewScores], draw: int, trained: Sequence[int]) -> NDArray[np.float32]:
     """Return the views' scores (V, N) of a draw when the nuisances that its training parts show are known.
 
-    A training part is scored by what the others show. Where no nuisances are remembered, the scores stay as they are.
+    A training part is scored by what the others show. Where no nuisances are remembered, the scores stay as they are;
+    where they are, a score is the highest pixel of what is left.
     """
     scores = np.stack([view.scores[draw, 0] for view in views])
     if not views[0].heights.shape[2]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_photographs_end_in_a_page(photographs: Path, tmp_path: Path) -> None:
     assert [row["verdict"] for row in rows] == ["found"] * 3 + ["missed"]  # the last shows its bar in one view alone
     figures = json.loads((tmp_path / "out" / "summary.json").read_text())["figures"]
     assert figures["limits"]["dot"]["not_seen"] == 1 and figures["tnr"]["value"] > 0.5
+
+
+def test_a_defect_without_a_size_is_refused_before_anything_is_trained(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    shutil.copytree(photographs, folder)
+    truth = folder / "truth" / "parts.csv"
+    truth.write_text(
+        "\n".join(line.split(",", 2)[0] + "," + line.split(",", 2)[1] for line in truth.read_text().splitlines())
+    )
+    result = run(tmp_path / "out", "--dataset", str(folder))
+    assert result.exit_code == 1 and "part p10 has not one defect" in " ".join(result.output.split())
+    assert not (tmp_path / "out" / "frozen").exists()
 
 
 def test_an_unknown_preset_is_refused(tmp_path: Path) -> None:
