@@ -312,7 +312,7 @@ def _main(
         detection = load_detection(config).content
         model = ModelConfig(resolution=chosen.resolution)
         settings = {
-            "command": f"python -m scenarios.detection_limit --preset {preset} --seed {seed}",
+            "command": f"python -m scenarios.detection_limit --preset {preset} --seed {seed} --config {config}",
             "cell": cell,
             "part": part,
             "dataset": None if dataset is None else str(dataset),
