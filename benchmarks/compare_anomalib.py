@@ -150,19 +150,19 @@ def work(side: str, folder: Path, resolution: int, weights: Path, task: str) -> 
     """Be one side: fit and save, or load and score what standard input asks for."""
     prepare_side = _anomalib if side == "anomalib" else _twinspect(side)
     fit, load = prepare_side(folder, resolution, weights)
+    pictures = np.load(folder / f"{'train' if task == 'fit' else 'test'}.npy")
     empty = _peak_gb()
     if task == "fit":
         started = time.perf_counter()
-        fit(np.load(folder / "train.npy"))
+        fit(pictures)
         print(json.dumps({"fit_seconds": time.perf_counter() - started, "fit_peak_gb": _peak_gb() - empty}))
         return
     score = load()
-    pictures = np.load(folder / "test.npy", mmap_mode="r")
     for line in sys.stdin:
         if line.strip() == "memory":
             print(json.dumps({"peak_gb": _peak_gb() - empty}), flush=True)
             continue
-        picture = np.array(pictures[int(line)])
+        picture = pictures[int(line)]
         started = time.perf_counter()
         heatmap = score(picture)
         seconds = time.perf_counter() - started

@@ -24,10 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 # GNU OpenMP lets idle threads of torch and Numba spin for milliseconds. As soon as another process wants the
 # same cores (the twin, the operator page), every layer of the network waits for a thread that is not running:
-# 1,100 ms a picture instead of 13 on two cores. Both settings must stand before torch is loaded; own values are kept.
+# 1,100 ms a picture instead of 13 on two cores. It must stand before torch is loaded; an own value is kept.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-# A network's layers are large: in huge pages they cost fewer page faults.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from detection.calibration import (

@@ -2,8 +2,9 @@
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from detection.config import BackboneName, NetworkArithmetic
 from detection.errors import WeightsError
-from detection.folding import fold_batch_norms, fuse_blocks
+from detection.folding import fold_batch_norms
 from detection.heatmap import STRIDE
 from detection.kernels import parallel_kernel
 from detection.vectors import widened
@@ -30,6 +32,14 @@ StateDict = Mapping[str, Tensor]
 _LARGE_BLOCK = 1 << 28  # bytes; the largest layer at 1024² has 100 MB
 
 
+def _c_library() -> Any:
+    """glibc, or None on other systems."""
+    try:
+        return ctypes.CDLL("libc.so.6")
+    except OSError:
+        return None
+
+
 def _keep_freed_memory() -> None:
     """Have glibc keep large blocks that are freed, instead of handing them back; elsewhere do nothing.
 
@@ -37,14 +47,19 @@ def _keep_freed_memory() -> None:
     zeroed one by one as they are touched, which takes as long as computing: at 1024² 230 ms a picture become 320 for
     ResNet18. What the process keeps is no more than its peak.
     """
-    with suppress(OSError):
-        libc = ctypes.CDLL("libc.so.6")
+    if library := _c_library():
         trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-        libc.mallopt(mmap_threshold, _LARGE_BLOCK)
-        libc.mallopt(trim_threshold, 4 * _LARGE_BLOCK)
+        library.mallopt(mmap_threshold, _LARGE_BLOCK)
+        library.mallopt(trim_threshold, 4 * _LARGE_BLOCK)
 
 
 _keep_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Have glibc hand back what was freed so far; elsewhere do nothing."""
+    if library := _c_library():
+        library.malloc_trim(0)
 
 
 class Trunk(nn.Module):
@@ -61,6 +76,36 @@ class Trunk(nn.Module):
             pictures = stage(pictures)
             layers.append(pictures)
         return layers
+
+
+class ResNetFirstStage(nn.Sequential):
+    """7×7 convolution, its normalisation, 3×3 maximum, ReLU and blocks, the first four in strips of the picture.
+
+    The convolution's output is the largest of all by far; whole, it was most of the memory that a picture takes. Each
+    number is computed as without strips.
+    """
+
+    _ROWS = 8  # of the maximum, in a strip
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the blocks' output, a quarter as high and wide as the pictures, which are multiples of 4."""
+        convolution, norm, _, relu, blocks = self
+        assert isinstance(convolution, nn.Conv2d)
+        batch, _, height, width = pictures.shape
+        rows = height // 4
+        pooled = pictures.new_empty((batch, rows, width // 4, len(convolution.weight))).permute(0, 3, 1, 2)
+        for first in range(0, rows, self._ROWS):
+            last = min(first + self._ROWS, rows)
+            # Row i of the maximum sees rows 2i - 1 to 2i + 1 of the convolution, row j of that rows 2j - 3 to 2j + 3.
+            top, bottom = 2 * max(2 * first - 1, 0) - 3, 2 * (2 * last - 1) + 4
+            strip, beyond = pictures[:, :, max(top, 0) : bottom], (0, 0, max(-top, 0), max(bottom - height, 0))
+            if any(beyond):
+                strip = functional.pad(strip, beyond)
+            wide = norm(functional.conv2d(strip, convolution.weight, convolution.bias, stride=2, padding=(0, 3)))
+            padding = (int(first == 0), 1)
+            pooled[:, :, first:last] = relu(functional.max_pool2d(wide, 3, stride=2, padding=padding))
+        output: Tensor = blocks(pooled)
+        return output
 
 
 @dataclass(frozen=True)
@@ -91,7 +136,7 @@ class Architecture:
 
 def _cut_resnet18(network: torchvision.models.ResNet) -> Trunk:
     # The maximum of what ReLU leaves is what it leaves of the maximum, of which there is a quarter.
-    first = nn.Sequential(network.conv1, network.bn1, network.maxpool, network.relu, network.layer1)
+    first = ResNetFirstStage(network.conv1, network.bn1, network.maxpool, network.relu, network.layer1)
     return Trunk([first, network.layer2, network.layer3])
 
 
@@ -157,10 +202,12 @@ class Backbone:
         self.trunk = trunk.eval().requires_grad_(False)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._type = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-        network = self.trunk if arithmetic == "exact" else fold_batch_norms(self.trunk)
+        network = self.trunk
+        if arithmetic != "exact":
+            on_processor = self._device.type == "cpu"
+            network = fold_batch_norms(network, winograd=arithmetic == "folded" and on_processor)
         self._network = network.to(self._device, self._type).to(memory_format=torch.channels_last)
-        if arithmetic == "folded" and self._device.type == "cpu":
-            fuse_blocks(self._network)
+        _return_freed_memory()  # of weights that were folded: gaps between those that are used, too small for layers
 
     def features(
         self, images: NDArray[np.uint8], *, channels: NDArray[np.int64], out: NDArray[np.float32] | None = None
@@ -216,7 +263,7 @@ class Backbone:
         return exact
 
 
-@parallel_kernel
+@partial(parallel_kernel, signatures=["void(float32[:,:,:,::1], int64[::1], int64, float32[:,:,::1])"])
 def _gather(layer: NDArray[Any], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]) -> None:
     batch, height = layer.shape[:2]
     grid = int(np.sqrt(features.shape[1]) + 0.5)
@@ -284,13 +331,21 @@ def pretrained(name: BackboneName, *, weights: Path | None = None, arithmetic: N
     return Backbone(name, architecture.cut(network), arithmetic=arithmetic)
 
 
-def restored(name: BackboneName, state: StateDict, *, arithmetic: NetworkArithmetic, source: str) -> Backbone:
-    """Rebuild a truncated backbone from its own state dict; `source` names it in a `WeightsError`."""
+def restored(name: BackboneName, weights: Path, *, arithmetic: NetworkArithmetic) -> Backbone:
+    """Rebuild a truncated backbone from a file with its own state dict; `WeightsError` when it is something else."""
+    backbone = Backbone(name, _trunk(name, weights), arithmetic=arithmetic)
+    if arithmetic != "exact":
+        # What folding read of a mapped file stays in memory with that mapping; of a new one nothing is read yet.
+        backbone.trunk = _trunk(name, weights)
+    return backbone
+
+
+def _trunk(name: BackboneName, weights: Path) -> Trunk:
     architecture = ARCHITECTURES[name]
     with torch.device("meta"):
         trunk = architecture.cut(architecture.build())
-    _fill(trunk, state, source=source, name=name)
-    return Backbone(name, trunk, arithmetic=arithmetic)
+    _fill(trunk, read_state_dict(weights), source=str(weights), name=name)
+    return trunk.eval().requires_grad_(False)
 
 
 def _fill(network: nn.Module, state: StateDict, *, source: str, name: str) -> None:

@@ -3,9 +3,8 @@
 from copy import deepcopy
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import BasicBlock
 
 from detection.winograd import WinogradConvolution
@@ -13,45 +12,74 @@ from detection.winograd import WinogradConvolution
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
-def fold_batch_norms(network: _Network) -> _Network:
-    """Return a copy whose convolutions do what the batch normalisation after each of them did."""
+def fold_batch_norms(network: _Network, *, winograd: bool = False) -> _Network:
+    """Return a copy whose convolutions do what the batch normalisation after each of them did.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode. What is not folded shares its memory with the copy.
+    winograd : bool
+        Whether 3×3 convolutions are computed by `WinogradConvolution`, and residual blocks with them in one go: in
+        float32 on the processor.
+
+    Returns
+    -------
+    Module
+        Frozen.
+    """
     pairs = _normalised_convolutions(network)
-    folded = deepcopy(network)
+    folded = _copy(network)
     for first, second in pairs:
-        convolution, batch_norm = folded.get_submodule(first), folded.get_submodule(second)
-        assert isinstance(convolution, nn.Conv2d) and isinstance(batch_norm, nn.BatchNorm2d)
-        for name, module in ((first, fuse_conv_bn_eval(convolution, batch_norm)), (second, nn.Identity())):
-            parent, _, own_name = name.rpartition(".")
-            setattr(folded.get_submodule(parent), own_name, module)
+        convolution, norm = folded.get_submodule(first), folded.get_submodule(second)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        _replace(folded, second, nn.Identity())
+        if winograd and WinogradConvolution.fits(convolution):
+            _replace(folded, first, WinogradConvolution(convolution))
+    if winograd:
+        _fuse_blocks(folded)
     return folded.eval().requires_grad_(False)
 
 
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own_name = name.rpartition(".")
+    setattr(network.get_submodule(parent), own_name, module)
+
+
+def _copy(network: _Network) -> _Network:
+    """Copy the modules; parameters and buffers are new tensors on the memory of the old ones."""
+    tensors: dict[int, Tensor] = {id(buffer): buffer.detach() for buffer in network.buffers()}
+    for parameter in network.parameters():
+        tensors[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    return deepcopy(network, tensors)
+
+
 def _normalised_convolutions(network: nn.Module) -> list[tuple[str, str]]:
-    """Names of every batch normalisation and of the convolution before it, as a picture without data meets them."""
-    shadow = deepcopy(network).to("meta")
-    made_by: dict[int, str] = {}
+    """Names of every batch normalisation and of the convolution before it, as networks list them in their order."""
     pairs: list[tuple[str, str]] = []
-    outputs: list[Tensor] = []  # kept, so that no other tensor gets the id of one
-
-    for name, module in shadow.named_modules():
-
-        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-            if isinstance(module, nn.BatchNorm2d):
-                pairs.append((made_by[id(inputs[0])], name))
-            made_by[id(output)] = name
-            outputs.append(output)
-
-        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
-            module.register_forward_hook(watch)
-    shadow(torch.zeros(1, 3, 32, 32, device="meta"))
+    convolution = ""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = name
+        elif isinstance(module, nn.BatchNorm2d):
+            pairs.append((convolution, name))
     return pairs
 
 
-def fuse_blocks(network: nn.Module) -> None:
-    """Replace the residual blocks of a network of folded convolutions, float32 on the processor, by faster ones."""
+def _fuse_blocks(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, BasicBlock) and WinogradConvolution.fits(child.conv2):
+            if isinstance(child, BasicBlock) and isinstance(child.conv2, WinogradConvolution):
                 setattr(parent, name, _FusedBlock(child))
 
 
@@ -60,8 +88,7 @@ class _FusedBlock(nn.Module):
 
     def __init__(self, block: BasicBlock) -> None:
         super().__init__()
-        self.first = WinogradConvolution(block.conv1) if WinogradConvolution.fits(block.conv1) else block.conv1
-        self.second = WinogradConvolution(block.conv2)
+        self.first, self.second = block.conv1, block.conv2
         self.shortcut = nn.Identity() if block.downsample is None else block.downsample
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -70,5 +97,6 @@ class _FusedBlock(nn.Module):
             inner: Tensor = first(pictures, rectify=True)
         else:
             inner = first(pictures).relu_()
+        # The sum takes the shortcut's place; without one that of the input, which nothing else in a stage needs.
         out: Tensor = self.second(inner, residual=self.shortcut(pictures), rectify=True)
         return out

@@ -15,7 +15,7 @@ from detection.kernels import CHUNKS, kernel, parallel_kernel
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Float32, Float64, Moments
 
-_POSITIONS = 4096  # whose factors are computed at a time: 80 MB beside the moments
+_POSITIONS = 512  # whose factors are computed at a time: 10 MB beside the moments
 
 
 class Gaussians(ABC):

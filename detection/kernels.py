@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import numba
@@ -15,13 +15,16 @@ _FASTMATH = {"reassoc", "contract", "nsz"}
 _one_at_a_time = threading.Lock()
 
 
-def parallel_kernel(function: _Function) -> _Function:
+def parallel_kernel(function: _Function, signatures: Sequence[str] = ()) -> _Function:
     """Compile `function` with Numba, its `numba.prange` loops on all cores; threads that call it take turns.
 
     Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning. The machine code is
-    cached beside the module (or in the user's cache folder), so it is compiled once on each machine.
+    cached beside the module (or in the user's cache folder), so it is compiled once on each machine: for `signatures`
+    when the module is imported, so that no part waits for it, and for other arguments when they come.
     """
     compiled = numba.njit(parallel=True, cache=True, nogil=True, fastmath=_FASTMATH)(function)
+    for signature in signatures:
+        compiled.compile(signature)
 
     # A kernel has every core already, and Numba's simplest threading layer ends the process when two run at once.
     @functools.wraps(function)

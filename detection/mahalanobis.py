@@ -1,5 +1,6 @@
 """Mahalanobis distances from packed whitening factors, and the plain reference they are tested against."""
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -63,7 +64,13 @@ def reference_squared_mahalanobis(delta: NDArray[np.floating], covariance: NDArr
     return distances
 
 
-@parallel_kernel
+@partial(
+    parallel_kernel,
+    signatures=[
+        "void(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,::1])",
+        "void(float32[:,:,::1], float32[:,::1], uint16[:,::1], float32[:,::1])",
+    ],
+)
 def _squared(
     features: NDArray[np.float32], mean: NDArray[np.float32], factors: NDArray[Any], out: NDArray[np.float32]
 ) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 
-from detection.backbones import Backbone, fastest_arithmetic, pretrained, read_state_dict, restored, total_channels
+from detection.backbones import Backbone, fastest_arithmetic, pretrained, restored, total_channels
 from detection.config import (
     MAX_SIGMA,
     BackboneName,
@@ -387,6 +387,6 @@ def write_backbone(path: Path, backbone: Backbone) -> None:
 def read_backbone(path: Path, name: BackboneName, *, arithmetic: NetworkArithmetic) -> Backbone:
     """Read what `write_backbone` wrote; `ModelError` when it is something else."""
     try:
-        return restored(name, read_state_dict(path), arithmetic=arithmetic, source=str(path))
+        return restored(name, path, arithmetic=arithmetic)
     except WeightsError as error:
         raise ModelError(f"the model's backbone is not usable: {error}") from error

@@ -1,5 +1,6 @@
 """3×3 convolutions with a quarter of the multiplications: Winograd's minimal filtering, 4×4 outputs at once."""
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -16,13 +17,15 @@ Float32 = NDArray[np.float32]
 # Four outputs of a filter with three taps are a product of polynomials, known from its values at six points: 0, ±P,
 # ±Q and infinity. These make the rounding errors smallest.
 _P, _Q = np.sqrt(0.5), np.sqrt(2.0)
-_POINTS = (0.0, _P, -_P, _Q, -_Q)
 _P1, _P2, _P3 = (np.float32(_P**power) for power in (1, 2, 3))
 _Q1, _Q2, _Q3 = (np.float32(_Q**power) for power in (1, 2, 3))
 _SUM = np.float32(_P**2 + _Q**2)  # P Q = 1, so their product needs no multiplication
+# A filter's value at a point is divided by the point's differences from the other points but infinity.
+_DIVIDED_P = np.float32(1 / (2 * _P**2 * (_P**2 - _Q**2)))
+_DIVIDED_Q = np.float32(1 / (2 * _Q**2 * (_Q**2 - _P**2)))
 
 _VALUES = 36  # of a tile: six points along each axis
-_TILES = 36  # that a thread works on at once: with up to 256 channels their values stay in its cache of 2 MB
+_LINES = 36 * (256 + BLOCK_COLUMNS)  # of values, for inputs and outputs of a thread's tiles: 1.5 MB, near the core
 
 
 class WinogradConvolution(nn.Module):
@@ -39,13 +42,13 @@ class WinogradConvolution(nn.Module):
     Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016.
     """
 
-    values: Tensor
+    filters: Tensor
     bias: Tensor
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         assert convolution.bias is not None
-        self.register_buffer("values", _filter_values(convolution.weight.detach()))
+        self.register_buffer("filters", _in_blocks(convolution.weight.detach()))
         self.register_buffer("bias", convolution.bias.detach().clone())
 
     @staticmethod
@@ -67,7 +70,7 @@ class WinogradConvolution(nn.Module):
         pictures : (B, C, H, W) float32
             Channels-last.
         residual : (B, K, H, W) float32, optional
-            Added to the result; channels-last.
+            Added to the result, which takes its place where it is channels-last.
         rectify : bool
             Whether negative sums become 0.
 
@@ -77,13 +80,15 @@ class WinogradConvolution(nn.Module):
             Channels-last.
         """
         batch, _, height, width = pictures.shape
-        out = torch.empty((batch, height, width, len(self.bias)))
-        added = out[:0] if residual is None else residual.permute(0, 2, 3, 1)
+        if residual is None:
+            out = torch.empty((batch, height, width, len(self.bias)))
+        else:
+            out = residual.permute(0, 2, 3, 1).contiguous()
         _convolve(
             pictures.permute(0, 2, 3, 1).contiguous().numpy(),
-            self.values.numpy(),
+            self.filters.numpy(),
             self.bias.numpy(),
-            added.contiguous().numpy(),
+            residual is not None,
             rectify,
             numba.get_num_threads(),
             out.numpy(),
@@ -91,18 +96,47 @@ class WinogradConvolution(nn.Module):
         return out.permute(0, 3, 1, 2)
 
 
-def _filter_values(weight: Tensor) -> Tensor:
-    """Values of the filters (K, C, 3, 3) at the points, as (K / BLOCK_COLUMNS, 36, C * BLOCK_COLUMNS)."""
-    matrix = np.zeros((6, 3))
-    for row, point in zip(matrix, _POINTS, strict=False):
-        others = np.prod([point - other for other in _POINTS if other != point])
-        row[:] = np.array([1.0, point, point**2]) / others
-    matrix[5, 2] = 1.0
-    filters = weight.numpy().astype(np.float64)
-    values = np.empty((len(filters) // BLOCK_COLUMNS, _VALUES, filters.shape[1], BLOCK_COLUMNS), dtype=np.float32)
-    for block, chosen in zip(values, np.split(filters, len(values)), strict=True):
-        block[:] = (matrix @ chosen @ matrix.T).transpose(2, 3, 1, 0).reshape(block.shape)
-    return torch.from_numpy(values.reshape(*values.shape[:2], -1))
+def _in_blocks(weight: Tensor) -> Tensor:
+    """Rearrange filters (K, C, 3, 3) as (K / BLOCK_COLUMNS, 9, C * BLOCK_COLUMNS)."""
+    outputs, inputs = weight.shape[:2]
+    blocks = weight.reshape(outputs // BLOCK_COLUMNS, BLOCK_COLUMNS, inputs, 9).permute(0, 3, 2, 1)
+    return blocks.reshape(len(blocks), 9, inputs * BLOCK_COLUMNS).contiguous()
+
+
+@kernel
+def _values_of_taps(g0: Any, g1: Any, g2: Any) -> Any:
+    """Three taps of a filter as values at the points."""
+    even_p, odd_p = spread(_DIVIDED_P) * (g0 + spread(_P2) * g2), spread(_DIVIDED_P * _P1) * g1
+    even_q, odd_q = spread(_DIVIDED_Q) * (g0 + spread(_Q2) * g2), spread(_DIVIDED_Q * _Q1) * g1
+    return g0, even_p + odd_p, even_p - odd_p, even_q + odd_q, even_q - odd_q, g2
+
+
+@kernel
+def _transform_filters(filters: Float32, first: int, numbers: int, values: Float32, apart: int, half: Float32) -> None:
+    """Write the values, `apart` from each other, of a block of filters, whose 9 taps of `numbers` begin at `first`."""
+    for place in range(0, numbers, LANES):
+        for j in range(3):
+            here = first + j * numbers + place
+            v0, v1, v2, v3, v4, v5 = _values_of_taps(
+                load(filters, here), load(filters, here + 3 * numbers), load(filters, here + 6 * numbers)
+            )
+            store(half, j * LANES, v0)
+            store(half, (3 + j) * LANES, v1)
+            store(half, (6 + j) * LANES, v2)
+            store(half, (9 + j) * LANES, v3)
+            store(half, (12 + j) * LANES, v4)
+            store(half, (15 + j) * LANES, v5)
+        for i in range(6):
+            v0, v1, v2, v3, v4, v5 = _values_of_taps(
+                load(half, 3 * i * LANES), load(half, (3 * i + 1) * LANES), load(half, (3 * i + 2) * LANES)
+            )
+            here = 6 * i * apart + place
+            store(values, here, v0)
+            store(values, here + apart, v1)
+            store(values, here + 2 * apart, v2)
+            store(values, here + 3 * apart, v3)
+            store(values, here + 4 * apart, v4)
+            store(values, here + 5 * apart, v5)
 
 
 @kernel
@@ -183,7 +217,7 @@ def _restore_tile(
     tile: int,
     tiles: int,
     bias: Float32,
-    residual: Float32,
+    add: bool,
     rectify: bool,
     out: Float32,
     shape: Any,
@@ -228,19 +262,24 @@ def _restore_tile(
             here = ((batch * height + row + i) * width + column) * channels + first + channel
             for j in range(min(4, width - column)):
                 y = load(half, (6 * i + j) * LANES) + offset
-                if len(residual) > 0:
-                    y = y + load(residual, here + j * channels)
+                if add:
+                    y = y + load(out, here + j * channels)
                 if rectify:
                     y = maximum(y, nothing)
                 store(out, here + j * channels, y)
 
 
-@parallel_kernel
+@partial(
+    parallel_kernel,
+    signatures=[
+        "void(float32[:,:,:,::1], float32[:,:,::1], float32[::1], boolean, boolean, int64, float32[:,:,:,::1])",
+    ],
+)
 def _convolve(
     pictures: NDArray[Any],
     filters: NDArray[Any],
     bias: Float32,
-    residual: NDArray[Any],
+    add: bool,
     rectify: bool,
     threads: int,
     out: NDArray[Any],
@@ -249,17 +288,23 @@ def _convolve(
     blocks = len(filters)
     rows, columns = (height + 3) // 4, (width + 3) // 4
     tiles = batch * rows * columns
-    groups = (tiles + _TILES - 1) // _TILES
+    most = max(1, _LINES // (channels + BLOCK_COLUMNS))
+    groups = (tiles + most - 1) // most
+    if groups > 1:
+        groups = min(tiles, (groups + threads - 1) // threads * threads)
     # A small picture has fewer groups of tiles than there are threads: then they share the channels of a group.
     shares = max(1, min(blocks, threads // groups))
-    flat, flat_filters, added, target = pictures.reshape(-1), filters.reshape(-1), residual.reshape(-1), out.reshape(-1)
+    numbers = channels * BLOCK_COLUMNS
+    apart = numbers + LANES  # all values of a tap at a power of two would share one place in the processor's cache
+    flat, flat_filters, target = pictures.reshape(-1), filters.reshape(-1), out.reshape(-1)
     for item in numba.prange(groups * shares):
         group, share = item // shares, item % shares
-        first = group * _TILES
-        count = min(_TILES, tiles - first)
+        first = tiles * group // groups
+        count = tiles * (group + 1) // groups - first
         filled = (count + BLOCK_ROWS - 1) // BLOCK_ROWS * BLOCK_ROWS
         inputs = np.empty(_VALUES * filled * channels, dtype=np.float32)
         products = np.empty(_VALUES * filled * BLOCK_COLUMNS, dtype=np.float32)
+        values = np.empty(_VALUES * apart, dtype=np.float32)
         half = np.empty(_VALUES * LANES, dtype=np.float32)
         for tile in range(count):
             place = first + tile
@@ -267,14 +312,17 @@ def _convolve(
             corner = (place // (rows * columns), row, column)
             _transform_tile(flat, pictures.shape, corner, inputs, tile, filled, half)
         for block in range(blocks * share // shares, blocks * (share + 1) // shares):
+            # Kept for all groups they would take four times the memory of the filters, and transforming is a 36th of
+            # the multiplications that follow.
+            _transform_filters(flat_filters, 9 * block * numbers, numbers, values, apart, half)
             for value in range(_VALUES):
-                chosen = (block * _VALUES + value) * channels * BLOCK_COLUMNS
+                chosen = value * apart
                 for line in range(value * filled, (value + 1) * filled, BLOCK_ROWS):
                     left, product = line * channels, line * BLOCK_COLUMNS
-                    multiply_block(inputs, left, channels, flat_filters, chosen, products, product, channels)
+                    multiply_block(inputs, left, channels, values, chosen, products, product, channels)
             for tile in range(count):
                 place = first + tile
                 row, column = 4 * (place // columns % rows), 4 * (place % columns)
                 corner = (place // (rows * columns), row, column)
                 here = block * BLOCK_COLUMNS
-                _restore_tile(products, tile, filled, bias, added, rectify, target, out.shape, corner, here, half)
+                _restore_tile(products, tile, filled, bias, add, rectify, target, out.shape, corner, here, half)

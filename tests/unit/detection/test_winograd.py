@@ -40,8 +40,8 @@ def test_equals_the_direct_convolution_in_float64(
     found = {
         "plain": (fast(inputs), plain),
         "rectified": (fast(inputs, rectify=True), plain.relu()),
-        "with a shortcut": (fast(inputs, residual=shortcut), plain + shortcut),
-        "both": (fast(inputs, residual=shortcut, rectify=True), (plain + shortcut).relu()),
+        "with a shortcut": (fast(inputs, residual=shortcut.clone()), plain + shortcut),
+        "both": (fast(inputs, residual=shortcut.clone(), rectify=True), (plain + shortcut).relu()),
     }
     for name, (result, expected) in found.items():
         largest = float(plain.abs().max())
@@ -52,6 +52,15 @@ def test_pictures_that_are_not_channels_last_are_taken_too() -> None:
     torch.manual_seed(0)
     fast, inputs = WinogradConvolution(convolution(16, 32)), pictures(2, 16, 9, 7)
     torch.testing.assert_close(fast(inputs.contiguous()), fast(inputs), rtol=0, atol=0)
+
+
+def test_a_sum_takes_the_place_of_what_is_added() -> None:
+    torch.manual_seed(0)
+    fast, inputs, shortcut = WinogradConvolution(convolution(16, 32)), pictures(2, 16, 9, 7), pictures(2, 32, 9, 7)
+    expected = fast(inputs) + shortcut
+    result = fast(inputs, residual=shortcut)
+    assert result.data_ptr() == shortcut.data_ptr()
+    torch.testing.assert_close(result, expected)
 
 
 def test_what_is_not_finite_stays_visible() -> None:
