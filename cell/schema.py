@@ -149,6 +149,8 @@ class ArmGeometry(FileModel):
     d_mm: Seven
     alpha_rad: Seven
     theta_rad: Seven = Field(description="added to what the encoders say")
+    encoder_sin_rad: Seven = Field((0.0,) * 7, description="added to it, times the sine of what they say")
+    encoder_cos_rad: Seven = Field((0.0,) * 7, description="added to it, times the cosine of what they say")
 
 
 class Retention(FileModel):

@@ -15,7 +15,7 @@ _SQUARE_RAD = 1e-3
 # reported of Pandas that were not calibrated.
 _ZERO_RAD = 1.5e-3
 # Once a turn, by an encoder that runs out of true: 20 arc seconds, what makers of shaft encoders state (Heidenhain
-# ECN 1313). No parameter of a link or a joint can stand for it.
+# ECN 1313).
 _ENCODER_RAD = 1e-4
 
 
@@ -32,8 +32,9 @@ class ArmError:
         rng = np.random.default_rng(unit)
         lengths = rng.uniform(-_LENGTH_M, _LENGTH_M, (7, 2))
         turns = np.stack([rng.uniform(-_SQUARE_RAD, _SQUARE_RAD, 7), rng.normal(0, _ZERO_RAD, 7)], axis=1)
-        self._off = np.concatenate([lengths, turns], axis=1)
-        self._phase = rng.uniform(0, 2 * np.pi, 7)
+        phase = rng.uniform(0, 2 * np.pi, 7)
+        encoders = _ENCODER_RAD * np.stack([np.cos(phase), np.sin(phase)], axis=1)
+        self._off = np.concatenate([lengths, turns, encoders], axis=1)
 
     def true(self, reported: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where the nominal arm's joints (..., 7) would have to be."""
@@ -44,4 +45,4 @@ class ArmError:
         return joints_at(forward_all(true), self._forward, true)
 
     def _forward(self, reported: NDArray[np.float64]) -> NDArray[np.float64]:
-        return forward_all(reported + _ENCODER_RAD * np.sin(reported + self._phase), off=self._off)
+        return forward_all(reported, off=self._off)

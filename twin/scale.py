@@ -18,6 +18,8 @@ from twin.world import GRAVITY_M_S2, World
 
 # Sets the scale's randomness apart from everything else that follows from a part's seed.
 _STREAM = 0x5CA1E
+# Shaking is white noise, stated for steps of this length: what shorter ones add up to is the same.
+_SHAKEN_S = 1 / 240
 
 
 class TwinScaleConfig(FileModel):
@@ -64,7 +66,8 @@ class LoadCell:
         force_g = world.pan_force_n() / GRAVITY_M_S2 * 1000
         if self._velocities is not None:
             acceleration = float(np.linalg.norm(velocities - self._velocities)) / step_s
-            force_g += self._config.vibration_g_s2 * acceleration * float(self._rng.standard_normal())
+            shaken_g = self._config.vibration_g_s2 * math.sqrt(_SHAKEN_S / step_s)
+            force_g += shaken_g * acceleration * float(self._rng.standard_normal())
         self._velocities = velocities
         self._load_g += (force_g - self._load_g) * -math.expm1(-step_s / self._lag_s)
 

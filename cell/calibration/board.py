@@ -68,14 +68,15 @@ def find_corners(image: NDArray[np.uint8], pattern: CharucoPattern) -> Corners |
     numbers = numbers.ravel()
     points_m = np.asarray(board.getChessboardCorners(), np.float64)[numbers] / 1000
     # OpenCV counts from the centre of the first pixel.
-    return Corners(points_m, _refined(grey, np.asarray(pixels, np.float64).reshape(-1, 2)) + 0.5)
+    return Corners(points_m, _refined(grey, np.asarray(pixels, np.float64).reshape(-1, 2), pattern) + 0.5)
 
 
-def _refined(grey: NDArray[np.uint8], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place corners anew in a window as large as a good part of the smallest square seen."""
+def _refined(grey: NDArray[np.uint8], pixels: NDArray[np.float64], pattern: CharucoPattern) -> NDArray[np.float64]:
+    """Place corners anew in a window that ends before the markers: their edges would draw the corners aside."""
     apart = np.linalg.norm(pixels[:, np.newaxis] - pixels[np.newaxis], axis=-1)
     np.fill_diagonal(apart, np.inf)
-    half = max(3, int(min(float(apart.min()) / 4, 12)))
+    margin = (pattern.square_mm - pattern.marker_mm) / 2 / pattern.square_mm
+    half = max(3, int(0.8 * margin * float(apart.min())))
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 50, 1e-3)
     found = cv2.cornerSubPix(grey, pixels.astype(np.float32).reshape(-1, 1, 2), (half, half), (-1, -1), stop)
     return np.asarray(found, np.float64).reshape(-1, 2)

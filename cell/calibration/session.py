@@ -52,8 +52,15 @@ class Calibration:
         """Return what belongs into the cell file, by the keys that lead to it."""
         intrinsics = {name: _rounded(value) for name, value in asdict(self.found.intrinsics).items()}
         mount = {name: [_rounded(v) for v in value] for name, value in self.mount.model_dump().items()}
-        a_m, d_m, alpha, theta = self.found.off.T
-        geometry = {"a_mm": a_m * 1000, "d_mm": d_m * 1000, "alpha_rad": alpha, "theta_rad": theta}
+        a_m, d_m, alpha, theta, sine, cosine = self.found.off.T
+        geometry = {
+            "a_mm": a_m * 1000,
+            "d_mm": d_m * 1000,
+            "alpha_rad": alpha,
+            "theta_rad": theta,
+            "encoder_sin_rad": sine,
+            "encoder_cos_rad": cosine,
+        }
         return {
             ("camera", "intrinsics"): intrinsics,
             ("scene", "camera"): mount,
@@ -117,7 +124,7 @@ def calibrate(
     scale = _crop_scale(found, part, file)
     held_out = [np.concatenate(held_out_errors_px(shots, *size, arm=arm)) * scale for arm in (False, True)]
     geometry = file.arm_geometry
-    off = np.zeros((7, 4)) if geometry is None else differences(geometry)
+    off = np.zeros((7, 6)) if geometry is None else differences(geometry)
     boards = tuple(grasp_pose(grasp).inverse() @ _pattern_pose(pattern) for grasp in board.grasps)
     before = Solution(intrinsics, camera_pose(file.scene.camera), boards, off)
     before_px = np.concatenate([before.errors_px(shot) for shot in shots]) * scale

@@ -16,10 +16,11 @@ from cell.interfaces import CellError, Intrinsics, Pose
 from cell.motion.panda import forward, forward_all
 from cell.projection import pixels_of
 
-# How far an arm's parameters are expected to be off, as standard deviations: a, d (m), alpha, theta (rad). Links are
-# made to ISO 2768 fine and H (0.2 mm in 400 mm, 0.3 mm square over 300 mm); Pandas that were not calibrated are off by
-# millimetres at the tool, which are mostly the joints' zeros.
-_EXPECTED = np.tile([2e-4, 2e-4, 1e-3, 3e-3], (7, 1)).ravel()
+# How far an arm's parameters are expected to be off, as standard deviations: a, d (m), alpha, theta (rad), and both
+# parts of what an encoder misses once a turn. Links are made to ISO 2768 fine and H (0.2 mm in 400 mm, 0.3 mm square
+# over 300 mm); Pandas that were not calibrated are off by millimetres at the tool, which are mostly the joints' zeros;
+# makers of shaft encoders state 20 arc seconds.
+_EXPECTED = np.tile([2e-4, 2e-4, 1e-3, 3e-3, 7e-5, 7e-5], (7, 1)).ravel()
 # k1, k2, p1, p2: lenses of such cameras bend by a per cent or two at the corners, where the board is not seen.
 _LENS = np.array([0.3, 0.3, 3e-3, 3e-3])
 # Of each joint at each stop: about 0.1 mm at the tool at three standard deviations, Franka's repeatability.
@@ -61,7 +62,7 @@ class Solution:
         In the base's frame.
     boards : tuple of Pose
         Of the board in the frame of the tool centre point, for each grasp.
-    off : (7, 4) float64
+    off : (7, 6) float64
         What the arm differs by from the nominal one; see `cell.motion.panda.forward_all`.
     """
 
@@ -129,9 +130,9 @@ def solve(shots: Sequence[Shot], width: int, height: int, *, arm: bool) -> Solut
         fx, fy, cx, cy = np.array([k.fx, k.fy, k.cx, k.cy]) * np.exp(x[:4])
         k1, k2, p1, p2 = x[4:8]
         poses = [_moved(pose, x[8 + 6 * index :][:6]) for index, pose in enumerate((start.camera, *start.boards))]
-        off = x[8 + 6 * len(poses) :] * expected if arm else np.zeros(28)
+        off = x[8 + 6 * len(poses) :] * expected if arm else np.zeros(_EXPECTED.size)
         intrinsics = Intrinsics(fx, fy, cx, cy, width, height, k1, k2, p1, p2)
-        return Solution(intrinsics, poses[0], tuple(poses[1:]), off.reshape(7, 4))
+        return Solution(intrinsics, poses[0], tuple(poses[1:]), off.reshape(7, 6))
 
     def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
         away = unpack(x).pixels(shots) - found_at
@@ -184,7 +185,7 @@ def _start(shots: Sequence[Shot], width: int, height: int) -> Solution:
     for grasp in range(max(grasps) + 1):
         index = next((i for i, shot in enumerate(shots) if shot.grasp == grasp), 0)
         boards.append(hands[index].inverse() @ camera @ in_camera[index])
-    return Solution(intrinsics, camera, tuple(boards), np.zeros((7, 4)))
+    return Solution(intrinsics, camera, tuple(boards), np.zeros((7, 6)))
 
 
 def _weights(start: Solution, shot: Shot) -> NDArray[np.float64]:

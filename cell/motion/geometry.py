@@ -26,9 +26,10 @@ Forward = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def differences(geometry: ArmGeometry) -> NDArray[np.float64]:
-    """Return a geometry as `cell.motion.panda.forward_all` takes it, (7, 4)."""
-    lengths = np.array([geometry.a_mm, geometry.d_mm]).T / 1000
-    return np.concatenate([lengths, np.array([geometry.alpha_rad, geometry.theta_rad]).T], axis=1)
+    """Return a geometry as `cell.motion.panda.forward_all` takes it, (7, 6)."""
+    lengths = np.array([geometry.a_mm, geometry.d_mm]) / 1000
+    angles = np.array([geometry.alpha_rad, geometry.theta_rad, geometry.encoder_sin_rad, geometry.encoder_cos_rad])
+    return np.concatenate([lengths, angles]).T
 
 
 def joints_at(tool: NDArray[np.float64], forward: Forward, near: NDArray[np.float64]) -> NDArray[np.float64]:

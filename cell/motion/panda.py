@@ -82,8 +82,10 @@ def _frames(
         if off is None:
             frame = frame @ constant @ _turn(q[..., joint], d)
         else:
-            a_off, d_off, alpha_off, theta_off = off[joint]
-            frame = frame @ _dh_constant(a + a_off, alpha + alpha_off) @ _turn(q[..., joint] + theta_off, d + d_off)
+            a_off, d_off, alpha_off, theta_off, sine, cosine = off[joint]
+            said = q[..., joint]
+            angle = said + theta_off + sine * np.sin(said) + cosine * np.cos(said)
+            frame = frame @ _dh_constant(a + a_off, alpha + alpha_off) @ _turn(angle, d + d_off)
         frames.append(frame)
     return np.stack(frames, axis=-3), frame @ _TOOL
 
@@ -103,7 +105,9 @@ def forward(q: NDArray[np.float64]) -> Pose:
 def forward_all(q: NDArray[np.float64], *, off: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return the frames (..., 4, 4) of the tool centre point at joint positions (..., 7); see `forward`.
 
-    `off` (7, 4) is what an arm's parameters differ from the nominal ones by: a m, d m, alpha rad, theta rad.
+    `off` (7, 6) is what an arm's parameters differ from the nominal ones by, a m, d m, alpha rad and theta rad, and the
+    sine's and the cosine's part, rad, of what an encoder that runs out of true misses once a turn (after Judd and
+    Knasinski, *A technique to calibrate industrial robots with experimental verification*, 1990).
     """
     return _frames(q, off)[1]
 

@@ -91,6 +91,24 @@ def test_corners_are_found_where_they_were_drawn():
     assert find_corners(np.zeros((480, 640), np.uint8), PATTERN) is None
 
 
+@pytest.mark.parametrize(("turned", "tilted"), [(10, 0.0), (-25, 4e-4), (40, 7e-4)])
+def test_markers_beside_a_corner_do_not_draw_it_aside(turned: float, tilted: float) -> None:
+    fine, shown = 40, 26  # pixels of a square's twelfth: as drawn, and as seen after four of them are averaged
+    drawn = PATTERN.board().generateImage((PATTERN.columns * 12 * fine, PATTERN.rows * 12 * fine), marginSize=0)
+    middle = np.array([[1.0, 0, -drawn.shape[1] / 2], [0, 1, -drawn.shape[0] / 2], [0, 0, 1]])
+    c, s = shown / fine * np.array([np.cos(np.radians(turned)), np.sin(np.radians(turned))])
+    to_picture = (
+        np.array([[1, 0, 2560.0], [0, 1, 1920], [0, 0, 1]]) @ [[c, -s, 0], [s, c, 0], [0, tilted / 4, 1]] @ middle
+    )
+    seen = cv2.warpPerspective(cv2.GaussianBlur(drawn, (0, 0), 1.5), to_picture, (5120, 3840), borderValue=255)
+    picture = cv2.resize(seen, (1280, 960), interpolation=cv2.INTER_AREA)
+    found = find_corners(picture, PATTERN)
+    points = found.points_m[:, :2] * 1000 * fine - 0.5
+    expected = (cv2.perspectiveTransform(points[np.newaxis], to_picture)[0] + 0.5) / 4
+    assert len(found.pixels) == 35
+    np.testing.assert_allclose(found.pixels, expected, atol=0.1)
+
+
 def test_board_and_part_are_told_apart():
     with pytest.raises(ConfigError, match="no calibration board"):
         pattern_of(load_part("ring").content)
@@ -116,8 +134,10 @@ GEOMETRY = ArmGeometry(
     d_mm=(0.2, 0.1, -0.2, 0.1, 0.2, -0.1, 0.1),
     alpha_rad=(1e-3, -5e-4, 2e-4, -1e-3, 5e-4, 3e-4, -4e-4),
     theta_rad=(1e-3, 2e-3, -2e-3, 1e-3, -1e-3, 3e-3, -2e-3),
+    encoder_sin_rad=(1e-4, 0, 0, -1e-4, 5e-5, 0, 1e-4),
+    encoder_cos_rad=(0, 1e-4, -5e-5, 0, 1e-4, 1e-4, 0),
 )
-OFF = np.array([GEOMETRY.a_mm, GEOMETRY.d_mm, GEOMETRY.alpha_rad, GEOMETRY.theta_rad]).T * (1e-3, 1e-3, 1, 1)
+OFF = np.array(list(GEOMETRY.model_dump().values())).T * (1e-3, 1e-3, 1, 1, 1, 1)
 
 
 def test_corrected_arm_brings_the_tool_where_the_nominal_one_would():

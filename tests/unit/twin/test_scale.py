@@ -105,3 +105,18 @@ def test_a_moving_arm_shakes_it(scale_on):
 def test_too_much_is_an_overload(scale_on):
     with pytest.raises(ScaleOverload, match="more than 100 g"):
         scale_on(Bench(grams=120.0)).weigh()
+
+
+def test_an_arm_shakes_it_as_much_whatever_the_worlds_step(scale_on):
+    scatter = {}
+    for step_s in (STEP_S, STEP_S / 4):
+        bench = Bench(grams=20.0)
+        bench.speed = lambda time_s: 0.1 * np.sin(2 * np.pi * 5 * time_s)
+        scale_on(bench, **{**EXACT, "vibration_g_s2": 0.012})
+        shown = []
+        for _ in range(round(60 / step_s)):
+            bench.time_s += step_s
+            bench.follow(bench, step_s)
+            shown.append(bench.reading_g())
+        scatter[step_s] = np.std(shown[len(shown) // 10 :])
+    assert scatter[STEP_S / 4] == pytest.approx(scatter[STEP_S], rel=0.15) and scatter[STEP_S] > 1e-3
