@@ -91,6 +91,9 @@ def run_show(records: str, part: str) -> None:
                 screen.print(f"{title}: {message}")
         if latest.ending is not None and latest.ending.fault:
             screen.print(f"not let go over a bin: {latest.ending.fault}")
+        if latest.ending is not None and latest.ending.in_time:
+            share, name = min((share, name) for name, share in latest.ending.in_time)
+            screen.print(f"commands that the arm got in time: {share:.2%} at the least, on the way to {name}")
         if latest.verdict is not None:
             table = Table("view", "score", "threshold", "frame", "exposure (µs)", "retries", "picture")
             for view in latest.verdict.views:

@@ -165,6 +165,7 @@ class LineRecords:
             cycle_s=_finite(part.cycle_s),
             fault=fault,
             marks=marks,
+            in_time=[[step.name, step.in_time] for step in part.steps if step.in_time is not None] or None,
         )
         with self._database.writing() as session:
             append(session, row)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest of `migrations/versions`: what this version of the program reads and writes."""
 
 HAND_AND_SCALE_EMPTY = "hand and scale are empty"
@@ -160,10 +160,15 @@ class EndingRecord(Link):
     cycle_s: Mapped[float | None]
     fault: Mapped[str | None]
     marks: Mapped[str | None] = mapped_column(_HASH, doc="of the file of marks (see `cell.records.marks`)")
+    in_time: Mapped[list[list[Any]] | None] = mapped_column(
+        JSON(none_as_null=True),
+        doc="[where to, share of commands that the arm got in time] of each motion; None where the arm does not say",
+    )
 
     def content(self) -> dict[str, Any]:
-        """Return the columns; marks only where there are some, as hashes were before schema 0003."""
-        return {key: value for key, value in super().content().items() if not (key == "marks" and value is None)}
+        """Return the columns; those that were added later only where they have a value, as hashes were before."""
+        added = ("marks", "in_time")
+        return {key: value for key, value in super().content().items() if key not in added or value is not None}
 
 
 class FaultRecord(Link):

@@ -1,6 +1,7 @@
 """Records: the chain, pictures, retention, migrations, and what the line does when it cannot write."""
 
 import csv
+import json
 import os
 import re
 import sqlite3
@@ -54,6 +55,7 @@ def test_records_from_before_the_retries_stay_whole(tmp_path, monkeypatch):
     with sqlite3.connect(tmp_path / "records.sqlite") as database:
         database.execute("ALTER TABLE views DROP COLUMN retries")
         database.execute("ALTER TABLE endings DROP COLUMN marks")
+        database.execute("ALTER TABLE endings DROP COLUMN in_time")
         for table in ("approvals", "candidates", "releases"):
             database.execute(f"DROP TABLE {table}")
         database.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -63,6 +65,21 @@ def test_records_from_before_the_retries_stay_whole(tmp_path, monkeypatch):
     with sqlite3.connect(tmp_path / "records.sqlite") as database:
         counted = database.execute("SELECT retries, count(*) FROM views GROUP BY retries ORDER BY retries").fetchall()
     assert counted == [(None, 8), (0, 8)]
+
+
+def test_commands_in_time_of_every_motion_are_in_the_chain(tmp_path, monkeypatch):
+    follow, rates = Prerendered.follow, iter(np.linspace(0.99, 1.0, 1000).tolist())
+    monkeypatch.setattr(Prerendered, "follow", lambda self, leg: (follow(self, leg), next(rates))[1])
+    address = make_records(tmp_path)
+    parts = run_line(address, range(1))
+    said = [[step.name, step.in_time] for step in parts[0].steps if step.kind == "motion"]
+    assert len(said) > 8
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        stored = json.loads(database.execute("SELECT in_time FROM endings").fetchone()[0])
+    assert stored == said and verified(address).problems == ()
+    with sqlite3.connect(tmp_path / "records.sqlite") as database:
+        database.execute("UPDATE endings SET in_time = ?", (json.dumps([[name, 1.0] for name, _ in said]),))
+    assert len(verified(address).problems) == 1
 
 
 def test_who_cleared_the_cell_is_on_record(tmp_path):
