@@ -201,7 +201,7 @@ class TwinGripperConfig(FileModel):
 
 
 class TwinGripper(InWorld):
-    """The hand; see `cell.interfaces.Gripper`. It grasps by contact, then holds by a constraint."""
+    """The hand; see `cell.interfaces.Gripper`. It grasps by contact, and holds what friction holds."""
 
     Config = TwinGripperConfig
 
@@ -223,7 +223,7 @@ class TwinGripper(InWorld):
                 break
         opening = self._world.fingers()
         if touched >= _FIRM_STEPS and abs(opening.sum() - width_m) <= self._tolerance_m:
-            self._world.grip()
+            self._world.grip(force_n)
             self._world.drive_fingers(opening, force_n=force_n)
         return self.state()
 

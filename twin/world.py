@@ -34,6 +34,9 @@ _OPEN_M = 0.04
 _ARM_FORCE = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 _MARGIN_M = 1e-4
 _FRICTION = 0.8
+_PAD_FRICTION = 1.0
+# A part that slipped so far between the pads, which are twice as wide, is out of them.
+_PAD_M = 0.009
 
 
 def panda_urdf() -> Path:
@@ -93,6 +96,7 @@ class World:
         self.part: PartBody | None = None
         self.servo: ArmServo | None = None
         self._grip: int | None = None
+        self._contact = False
         self._load_cell: LoadCell | None = None
 
     def __enter__(self) -> Self:
@@ -125,7 +129,9 @@ class World:
             str(panda_urdf()), useFixedBase=True, flags=p.URDF_IGNORE_VISUAL_SHAPES, physicsClientId=client
         )
         for link in FINGER_JOINTS:
-            p.changeDynamics(self.robot, link, lateralFriction=1.0, collisionMargin=_MARGIN_M, physicsClientId=client)
+            p.changeDynamics(
+                self.robot, link, lateralFriction=_PAD_FRICTION, collisionMargin=_MARGIN_M, physicsClientId=client
+            )
         self.boxes = {self._solid_box(box.size_m, box.position_m): box.name for box in self._setup.scene.boxes}
         x, y, z = self._setup.scene.scale.position_m
         self.pan = self._solid_box((self.pan_m, self.pan_m, 0.01), (x, y, z - 0.005))
@@ -217,8 +223,13 @@ class World:
         if self.servo is not None:
             self._set_motors(*self.servo.advance(self._joints, self._rates, step_s))
         p.setTimeStep(step_s, physicsClientId=self._client)
+        if self._grip is not None and contact != self._contact:
+            self._limit_grip()
+        self._contact = contact
         p.stepSimulation(physicsClientId=self._client)
         self._time_s += step_s
+        if self._grip is not None and np.linalg.norm(self._part_in_hand_m() - self._held_at_m) > _PAD_M:
+            self.let_go()
         if self._load_cell is not None:
             self._load_cell.follow(self, step_s)
 
@@ -297,8 +308,12 @@ class World:
         """Whether the hand holds the part."""
         return self._grip is not None
 
-    def grip(self) -> None:
-        """Hold the part rigidly where the fingers touch it now; the contact has then done its work."""
+    def grip(self, force_n: float) -> None:
+        """Hold the part where the fingers touch it now, by what friction of both pads allows at this force.
+
+        A constraint stands for the contact, whose own points would jitter. What pulls harder than Coulomb's friction,
+        by PyBullet's product of both coefficients, makes the part slip, and beyond the pads it is lost.
+        """
         hand = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)
         part = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
         position, turn = p.multiplyTransforms(*p.invertTransform(hand[0], hand[1]), *part)
@@ -315,7 +330,20 @@ class World:
             turn,
             physicsClientId=self._client,
         )
+        self._friction_n = 2 * _FRICTION * _PAD_FRICTION * force_n
+        self._limit_grip()
+        self._held_at_m = self._part_in_hand_m()
         self._let_fingers_touch(False)
+
+    def _limit_grip(self) -> None:
+        """Let the constraint push as hard as friction; PyBullet keeps it as an impulse of one step as long as now."""
+        p.changeConstraint(self._grip, maxForce=self._friction_n, physicsClientId=self._client)
+
+    def _part_in_hand_m(self) -> NDArray[np.float64]:
+        """Return where (3,) the part's centre is in the hand's frame."""
+        hand = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)
+        part = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
+        return np.array(p.multiplyTransforms(*p.invertTransform(hand[0], hand[1]), *part)[0])
 
     def let_go(self) -> None:
         """Give the part back to gravity and friction."""

@@ -150,7 +150,7 @@ class Hand:
             self._touched_ms = self._touched_ms + 1 if touched else 0
             if self._touched_ms < _FIRM_MS:
                 return Gripped.UNSUCCESSFUL if self._still_ms >= _STILL_MS or self._width < 1e-3 else None
-            self._world.grip()
+            self._world.grip(force)
             self._world.drive_fingers(self._world.fingers(), force_n=force)
         self._grasped = low < self._width < high
         return Gripped.SUCCESS if self._grasped else Gripped.UNSUCCESSFUL

@@ -3,6 +3,7 @@ import json
 import threading
 
 import numpy as np
+import pybullet as p
 import pytest
 
 from cell.config import load_part
@@ -11,6 +12,7 @@ from cell.interfaces import Frame, GrabFailed, GraspLost, MotionRejected, Pose, 
 from cell.motion.inverse import inverse_near
 from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
+from cell.motion.stored import planned_round
 from cell.motion.trajectory import point_to_point
 from cell.setup import open_cell
 from detection.pictures import read_picture
@@ -270,6 +272,30 @@ def test_missed_part_is_a_lost_grasp(order_of):
         world.present(world.part, np.array([0.05, 0.0]), 0.0)
         with pytest.raises(GraspLost, match="at feeder by GP1"):
             cycle.run(ticket, on_frame=lambda v, f, m: None, choose_bin=lambda p: "recheck")
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.8, True), (1.4, False)])
+def test_hand_holds_against_what_friction_holds_and_no_more(order_of, share, held):
+    order = order_of("good", 1)
+    part = order.part.content
+    legs = planned_round(order.cell.content, part, order.part.path.parent).legs
+    with open_cell(order) as cell:
+        cell.source.next()
+        cell.gripper.release()
+        cell.arm.follow(legs["home", "feeder"])
+        grasp = part.grasps[0]
+        assert cell.gripper.grasp(grasp.width_mm / 1000, grasp.force_n).held
+        cell.arm.follow(next(leg for (start, _), leg in legs.items() if start == "feeder"))
+        world = cell.arm._world
+        # Two pads, each with Coulomb's friction: 0.8 between plastic and the pads in the twin.
+        pull_n = share * 2 * 0.8 * grasp.force_n
+        for _ in range(60):
+            here = p.getBasePositionAndOrientation(world.part_body, physicsClientId=world._client)[0]
+            down = [0.0, 0.0, -pull_n]
+            p.applyExternalForce(world.part_body, -1, down, here, p.WORLD_FRAME, physicsClientId=world._client)
+            world.step()
+        assert cell.gripper.state().held is held
+        assert (world.part_pose().position_m[2] > 0.4) == held
 
 
 def test_part_lost_on_the_way_is_noticed(order_of):
