@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=12, help="pictures to fit (anomalib keeps all their features)")
     options = parser.parse_args()
     figures = []
+    # Compiles the kernels where that was not done yet: it must not count as what importing takes.
+    subprocess.run([sys.executable, "-c", "from detection import PaDiM"], check=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         weights = _write_weights(folder, options.weights)

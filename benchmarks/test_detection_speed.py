@@ -266,6 +266,7 @@ model = PaDiM(backbone="resnet18", weights={str(weights)!r}, resolution={resolut
 model.fit(picture + np.uint8(i) for i in range(12))
 """
     score = f"PaDiM.load({str(tmp_path / 'model')!r}).score(picture)"
+    run("from detection import PaDiM")  # compiles the kernels where that was not done yet
     if task == "score":
         run(f"{common}{fit}model.save({str(tmp_path / 'model')!r})")
     script = common + (score if task == "score" else fit) + "\nprint(peak() - empty)"

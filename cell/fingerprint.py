@@ -42,7 +42,10 @@ def fingerprint(cell: Cell) -> dict[str, Any]:
         "exposure_us": cell.camera.exposure_us,
         "camera": cell.file.camera.model_dump(mode="json", by_alias=True),
         "camera_mount": cell.file.scene.camera.model_dump(mode="json"),
-        "arm_geometry": None if cell.file.arm_geometry is None else cell.file.arm_geometry.model_dump(mode="json"),
+        # What a calibration did not say yet is left out: it is as it was for models of then.
+        "arm_geometry": None
+        if cell.file.arm_geometry is None
+        else cell.file.arm_geometry.model_dump(mode="json", exclude_defaults=True),
         "hand": None if cell.file.hand is None else cell.file.hand.model_dump(mode="json"),
         "postures": {
             name: np.round(stop.q, _POSTURE_DIGITS).tolist()

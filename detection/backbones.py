@@ -263,7 +263,13 @@ class Backbone:
         return exact
 
 
-@partial(parallel_kernel, signatures=["void(float32[:,:,:,::1], int64[::1], int64, float32[:,:,::1])"])
+@partial(
+    parallel_kernel,
+    signatures=[
+        "void(float32[:,:,:,::1], int64[::1], int64, float32[:,:,::1])",
+        "void(uint16[:,:,:,::1], int64[::1], int64, float32[:,:,::1])",
+    ],
+)
 def _gather(layer: NDArray[Any], channels: NDArray[np.int64], first: int, features: NDArray[np.float32]) -> None:
     batch, height = layer.shape[:2]
     grid = int(np.sqrt(features.shape[1]) + 0.5)

@@ -34,6 +34,7 @@ def fold_batch_norms(network: _Network, *, winograd: bool = False) -> _Network:
         convolution, norm = folded.get_submodule(first), folded.get_submodule(second)
         assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.num_features == convolution.out_channels
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
             convolution.weight,
             convolution.bias,
@@ -97,6 +98,7 @@ class _FusedBlock(nn.Module):
             inner: Tensor = first(pictures, rectify=True)
         else:
             inner = first(pictures).relu_()
-        # The sum takes the shortcut's place; without one that of the input, which nothing else in a stage needs.
+        # The sum takes the shortcut's place; without one that of the input, which must be of the same stage: what a
+        # stage ends with is a layer of features. ResNet18's later stages begin with a shortcut that downsamples.
         out: Tensor = self.second(inner, residual=self.shortcut(pictures), rectify=True)
         return out

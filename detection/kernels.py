@@ -20,7 +20,8 @@ def parallel_kernel(function: _Function, signatures: Sequence[str] = ()) -> _Fun
 
     Sums may be reassociated, so that they vectorise; NaN and infinity keep their meaning. The machine code is
     cached beside the module (or in the user's cache folder), so it is compiled once on each machine: for `signatures`
-    when the module is imported, so that no part waits for it, and for other arguments when they come.
+    when the module is imported, so that no part waits for it, and for other arguments when they come. That starts
+    OpenMP's threads, after which a process may start others by spawning, not by forking.
     """
     compiled = numba.njit(parallel=True, cache=True, nogil=True, fastmath=_FASTMATH)(function)
     for signature in signatures:

@@ -312,7 +312,8 @@ class World:
         """Hold the part where the fingers touch it now, by what friction of both pads allows at this force.
 
         A constraint stands for the contact, whose own points would jitter. What pulls harder than Coulomb's friction,
-        by PyBullet's product of both coefficients, makes the part slip, and beyond the pads it is lost.
+        by PyBullet's product of both coefficients, makes the part slip, and beyond the pads it is lost. PyBullet limits
+        each axis apart: a pull between them must be up to √3 times as hard.
         """
         hand = p.getLinkState(self.robot, HAND_LINK, physicsClientId=self._client)
         part = p.getBasePositionAndOrientation(self.part_body, physicsClientId=self._client)
@@ -330,10 +331,14 @@ class World:
             turn,
             physicsClientId=self._client,
         )
-        self._friction_n = 2 * _FRICTION * _PAD_FRICTION * force_n
-        self._limit_grip()
+        self.press(force_n)
         self._held_at_m = self._part_in_hand_m()
         self._let_fingers_touch(False)
+
+    def press(self, force_n: float) -> None:
+        """Press with another force on the part that is held."""
+        self._friction_n = 2 * _FRICTION * _PAD_FRICTION * force_n
+        self._limit_grip()
 
     def _limit_grip(self) -> None:
         """Let the constraint push as hard as friction; PyBullet keeps it as an impulse of one step as long as now."""

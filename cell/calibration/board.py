@@ -72,11 +72,14 @@ def find_corners(image: NDArray[np.uint8], pattern: CharucoPattern) -> Corners |
 
 
 def _refined(grey: NDArray[np.uint8], pixels: NDArray[np.float64], pattern: CharucoPattern) -> NDArray[np.float64]:
-    """Place corners anew in a window that ends before the markers: their edges would draw the corners aside."""
+    """Place corners anew in a window that ends before the markers, whose edges would draw them aside.
+
+    Where the margin around the markers is less than three pixels, it does not.
+    """
     apart = np.linalg.norm(pixels[:, np.newaxis] - pixels[np.newaxis], axis=-1)
     np.fill_diagonal(apart, np.inf)
     margin = (pattern.square_mm - pattern.marker_mm) / 2 / pattern.square_mm
-    half = max(3, int(0.8 * margin * float(apart.min())))
+    half = max(3, min(int(0.8 * margin * float(apart.min())), 12))
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 50, 1e-3)
     found = cv2.cornerSubPix(grey, pixels.astype(np.float32).reshape(-1, 1, 2), (half, half), (-1, -1), stop)
     return np.asarray(found, np.float64).reshape(-1, 2)

@@ -151,7 +151,8 @@ class Hand:
             if self._touched_ms < _FIRM_MS:
                 return Gripped.UNSUCCESSFUL if self._still_ms >= _STILL_MS or self._width < 1e-3 else None
             self._world.grip(force)
-            self._world.drive_fingers(self._world.fingers(), force_n=force)
+        self._world.press(force)
+        self._world.drive_fingers(self._world.fingers(), force_n=force)
         self._grasped = low < self._width < high
         return Gripped.SUCCESS if self._grasped else Gripped.UNSUCCESSFUL
 

@@ -274,8 +274,10 @@ def test_missed_part_is_a_lost_grasp(order_of):
             cycle.run(ticket, on_frame=lambda v, f, m: None, choose_bin=lambda p: "recheck")
 
 
-@pytest.mark.parametrize(("share", "held"), [(0.8, True), (1.4, False)])
-def test_hand_holds_against_what_friction_holds_and_no_more(order_of, share, held):
+@pytest.mark.parametrize(
+    ("along", "share", "held"), [((0, 0, -1), 0.8, True), ((0, 0, -1), 1.4, False), ((1, 1, -1), 1.9, False)]
+)
+def test_hand_holds_against_what_friction_holds_and_no_more(order_of, along, share, held):
     order = order_of("good", 1)
     part = order.part.content
     legs = planned_round(order.cell.content, part, order.part.path.parent).legs
@@ -287,15 +289,16 @@ def test_hand_holds_against_what_friction_holds_and_no_more(order_of, share, hel
         assert cell.gripper.grasp(grasp.width_mm / 1000, grasp.force_n).held
         cell.arm.follow(next(leg for (start, _), leg in legs.items() if start == "feeder"))
         world = cell.arm._world
+        before_m = world.part_pose().position_m
         # Two pads, each with Coulomb's friction: 0.8 between plastic and the pads in the twin.
-        pull_n = share * 2 * 0.8 * grasp.force_n
+        pull_n = share * 2 * 0.8 * grasp.force_n * np.array(along) / np.linalg.norm(along)
         for _ in range(60):
             here = p.getBasePositionAndOrientation(world.part_body, physicsClientId=world._client)[0]
-            down = [0.0, 0.0, -pull_n]
-            p.applyExternalForce(world.part_body, -1, down, here, p.WORLD_FRAME, physicsClientId=world._client)
+            p.applyExternalForce(world.part_body, -1, pull_n, here, p.WORLD_FRAME, physicsClientId=world._client)
             world.step()
         assert cell.gripper.state().held is held
-        assert (world.part_pose().position_m[2] > 0.4) == held
+        away_m = np.linalg.norm(world.part_pose().position_m - before_m)
+        assert (away_m < 0.005) == held and (away_m > 0.05) != held
 
 
 def test_part_lost_on_the_way_is_noticed(order_of):
