@@ -15,8 +15,9 @@ Pictures of good parts are enough to train, and a heatmap shows where another pi
 True
 
 `PaDiM` is the model of one view. `Inspector` holds one for each view of a part, with a threshold and the
-vote; `read_dataset` and `evaluate` go with it. `python -m pydoc detection.inspector` tells more. Its kernels run in
-OpenMP's threads, which a forked process does not have: give `multiprocessing` and data loaders the start method "spawn".
+vote; `read_dataset` and `evaluate` go with it. `python -m pydoc detection.inspector` tells more. The kernels
+run in OpenMP's threads, which a forked process does not have: give `multiprocessing` and data loaders the
+start method "spawn".
 """
 
 import os

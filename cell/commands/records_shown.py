@@ -94,9 +94,8 @@ def run_show(records: str, part: str) -> None:
             screen.print(f"not let go over a bin: {latest.ending.fault}")
         if latest.ending is not None and latest.ending.in_time:
             share, name = min((share, name) for name, share in latest.ending.in_time)
-            screen.print(
-                f"commands that the arm got in time: {math.floor(10_000 * share) / 100:.2f} % at the least, on the way to {name}"
-            )
+            percent = math.floor(10_000 * share) / 100
+            screen.print(f"commands that the arm got in time: {percent:.2f} % at the least, on the way to {name}")
         if latest.verdict is not None:
             table = Table("view", "score", "threshold", "frame", "exposure (µs)", "retries", "picture")
             for view in latest.verdict.views:

@@ -8,12 +8,14 @@ import pytest
 
 from cell.config import load_part
 from cell.cycle import Cycle
+from cell.fingerprint import fingerprint
 from cell.interfaces import Frame, GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop
 from cell.motion.inverse import inverse_near
 from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
 from cell.motion.stored import planned_round
 from cell.motion.trajectory import point_to_point
+from cell.schema import ArmGeometry
 from cell.setup import open_cell
 from detection.pictures import read_picture
 from twin.parts.moulding import mould
@@ -299,6 +301,15 @@ def test_hand_holds_against_what_friction_holds_and_no_more(order_of, along, sha
         assert cell.gripper.state().held is held
         away_m = np.linalg.norm(world.part_pose().position_m - before_m)
         assert (away_m < 0.005) == held and (away_m > 0.05) != held
+
+
+def test_models_of_a_cell_that_was_calibrated_before_still_fit(order_of):
+    order = order_of("good", 1)
+    said = {name: [1e-4] * 7 for name in ("a_mm", "d_mm", "alpha_rad", "theta_rad")}
+    calibrated = order.cell.content.model_copy(update={"arm_geometry": ArmGeometry.model_validate(said)})
+    order = dataclasses.replace(order, cell=dataclasses.replace(order.cell, content=calibrated))
+    with open_cell(order) as cell:
+        assert fingerprint(cell)["arm_geometry"] == said
 
 
 def test_part_lost_on_the_way_is_noticed(order_of):
