@@ -62,7 +62,7 @@ def newest(
     count: int,
     lot: str | None = None,
     verdict: str | None = None,
-    part_id: str | None = None,
+    named: str | None = None,
     before: int | None = None,
 ) -> list[Inspection]:
     """Return the newest inspections, the newest first.
@@ -72,8 +72,10 @@ def newest(
     session : Session
     count : int
         How many at most.
-    lot, verdict, part_id : str, optional
-        Only those of this lot, that ended so, of this part.
+    lot, verdict : str, optional
+        Only those of this lot, that ended so.
+    named : str, optional
+        Only of parts with this in their names, large or small letters.
     before : int, optional
         Only those begun before that entry: where the page before ended.
     """
@@ -82,16 +84,21 @@ def newest(
         query = query.where(InspectionRecord.lot == lot)
     if verdict is not None:
         query = query.where(EndingRecord.verdict == verdict)
-    if part_id is not None:
-        query = query.where(InspectionRecord.part_id == part_id)
+    if named is not None:
+        query = query.where(InspectionRecord.part_id.icontains(named, autoescape=True))
     if before is not None:
         query = query.where(InspectionRecord.entry < before)
     return [Inspection(*row) for row in session.execute(query)]
 
 
-def undecided(session: Session, *, count: int) -> list[Inspection]:
-    """Return the newest inspections that ended as not ok and about which no person has decided, the newest first."""
+def undecided(session: Session, *, count: int, before: int | None = None) -> list[Inspection]:
+    """Return the newest inspections that ended as not ok and about which no person has decided, the newest first.
+
+    With `before` only those begun before that entry.
+    """
     query = _inspections().where(*_waits()).order_by(InspectionRecord.entry.desc()).limit(count)
+    if before is not None:
+        query = query.where(InspectionRecord.entry < before)
     return [Inspection(*row) for row in session.execute(query)]
 
 

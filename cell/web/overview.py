@@ -63,10 +63,10 @@ def read_overview(session: Session) -> Overview:
 
 
 def read_rows(
-    session: Session, *, count: int, verdict: str | None = None, part_id: str | None = None, before: int | None = None
+    session: Session, *, count: int, verdict: str | None = None, named: str | None = None, before: int | None = None
 ) -> list[Row]:
     """Read parts as lists show them; see `cell.records.queries.newest`."""
-    found = newest(session, count=count, verdict=verdict, part_id=part_id, before=before)
+    found = newest(session, count=count, verdict=verdict, named=named, before=before)
     decided = latest_decisions(session, [i.part.entry for i in found])
     return [
         Row(

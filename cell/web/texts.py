@@ -50,13 +50,19 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "pause": ("Pause", "Pause"),
     "resume": ("Resume", "Weiter"),
     "stop": ("Stop", "Stopp"),
-    "no emergency stop": ("not an emergency stop", "kein Not-Halt"),
+    "no emergency stop": (
+        "ends this part as recheck; not an emergency stop",
+        "dieses Teil wird Nachprüfen; kein Not-Halt",
+    ),
+    "ends the part": ("after this part", "nach diesem Teil"),
     "acknowledge": ("Hand and scale are empty", "Hand und Waage sind leer"),
     "to do": (
-        "Put what lies on the scale or is in the hand into the bin recheck. What the hand still holds it may let go "
-        "when you confirm: hold it.",
-        "Was auf der Waage liegt oder in der Hand ist, in den Behälter Nachprüfen legen. Was die Hand noch hält, kann "
-        "sie beim Bestätigen loslassen: festhalten.",
+        "1. Put the part that lies on the scale into the bin recheck. 2. Does the robot's hand hold a part? Lay "
+        "something soft under it. 3. Keep out of the cell and press the button: the hand may open and the arm may "
+        "move. 4. Put what fell into the bin recheck, too.",
+        "1. Das Teil auf der Waage in den Behälter Nachprüfen legen. 2. Hält die Hand des Roboters ein Teil? Etwas "
+        "Weiches darunterlegen. 3. Nicht in die Zelle greifen und den Knopf drücken: Die Hand kann sich öffnen, der "
+        "Arm sich bewegen. 4. Was gefallen ist, auch in den Behälter Nachprüfen legen.",
     ),
     "here only": (
         "Starting, resuming and acknowledging are done at the cell's own machine.",
@@ -78,7 +84,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "older": ("older", "ältere"),
     "all": ("all", "alle"),
     "none": ("Nothing here yet.", "Noch nichts."),
-    "find": ("Find part", "Teil suchen"),
+    "none found": ("No part has “{name}” in its name.", "Kein Teil hat „{name}“ im Namen."),
+    "find": ("Find part: a part of its name, Enter", "Teil suchen: Stück des Namens, Eingabetaste"),
     "part": ("Part", "Teil"),
     "time": ("Time", "Zeit"),
     "lot": ("Lot", "Los"),
@@ -108,6 +115,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "fit": ("whole picture", "ganzes Bild"),
     "back": ("back", "zurück"),
     "decided": ("{who} decided: {verdict}", "{who} entschied: {verdict}"),
+    "found by the line": ("as the line found it", "wie die Linie urteilte"),
+    "next waits": ("Next part that waits", "Nächstes Teil, das wartet"),
     "faults": ("Faults", "Störungen"),
     "alarms": ("Alarms", "Alarme"),
     # Review
@@ -116,9 +125,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "overrule": ("Overrule: it is {verdict}", "Ändern: es ist {verdict}"),
     "reason": ("Reason", "Grund"),
     "note": ("Note (optional)", "Bemerkung (freiwillig)"),
+    "contradiction": (
+        "“{reason}” contradicts the verdict {verdict}.",
+        "„{reason}“ widerspricht dem Urteil {verdict}.",
+    ),
     "reason missing": ("Choose a reason or write a note.", "Bitte einen Grund wählen oder schreiben."),
     "nothing waits": ("No part waits for review.", "Kein Teil wartet auf Prüfung."),
     "n wait": ("{count} parts wait for review.", "{count} Teile warten auf Prüfung."),
+    "newest of": ("The newest first, {shown} on this page.", "Die neuesten zuerst, {shown} auf dieser Seite."),
     "real defect": ("real defect", "echter Fehler"),
     "no defect": ("no defect seen", "kein Fehler zu sehen"),
     "dust": ("dust or fibre", "Staub oder Faser"),
@@ -127,13 +141,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "cell's fault": ("fault of the cell", "Störung der Zelle"),
     # Charts
     "masses": ("Mass of the newest parts", "Masse der neuesten Teile"),
+    "masses note": (
+        "A dot is a part, red where it was rejected, for whatever reason; the band is the tolerance.",
+        "Ein Punkt ist ein Teil, rot, wenn es Ausschuss wurde, warum auch immer; das Band ist die Toleranz.",
+    ),
     "tolerance": ("tolerance", "Toleranz"),
     "control": ("Control charts of ok parts", "Regelkarten der guten Teile"),
     "control note": (
-        "Moving average of each view's score and of the mass; outside the limits, look at lamp, lens, camera and "
-        "scale.",
-        "Gleitender Mittelwert der Werte jeder Ansicht und der Masse; außerhalb der Grenzen nach Lampe, Objektiv, "
-        "Kamera und Waage sehen.",
+        "Moving average of each view's score and of the mass, with limits as soon as the baseline is known; outside "
+        "them, look at lamp, lens, camera and scale.",
+        "Gleitender Mittelwert der Werte jeder Ansicht und der Masse, mit Grenzen, sobald die Grundlinie bekannt ist; "
+        "außerhalb nach Lampe, Objektiv, Kamera und Waage sehen.",
     ),
     "within": ("within limits", "in den Grenzen"),
     "outside": ("outside", "außerhalb"),
@@ -141,8 +159,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # Threshold
     "what if": ("What another threshold would have made of these parts", "Was eine andere Schwelle ergeben hätte"),
     "what if note": (
-        "The newest {count} parts of this model that were inspected whole. Nothing here changes the line.",
-        "Die neuesten {count} vollständig geprüften Teile dieses Modells. Nichts hier ändert die Linie.",
+        "The newest {count} parts of this model that were inspected whole. T is the score from which on a view counts "
+        "as defective. Nothing here changes the line.",
+        "Die neuesten {count} vollständig geprüften Teile dieses Modells. T ist der Wert, ab dem eine Ansicht als "
+        "fehlerhaft zählt. Nichts hier ändert die Linie.",
     ),
     "at": ("with T = {threshold}", "mit T = {threshold}"),
     "now": ("now: T = {threshold}", "jetzt: T = {threshold}"),
@@ -162,10 +182,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "make candidate": ("Make a candidate", "Kandidaten anlegen"),
     "make note": (
-        "The line's model learns, in a copy, from all parts confirmed as good since. Then known parts are played back "
-        "to it. The line goes on as it is; this takes minutes.",
-        "Das Modell der Linie lernt in einer Kopie aus allen seither bestätigt guten Teilen. Danach werden ihr "
-        "bekannte Teile vorgespielt. Die Linie läuft weiter wie bisher; es dauert Minuten.",
+        "The line's model learns, in a copy, from all parts that were confirmed as good since it was made. Then known "
+        "parts are played back to it: whoever looks after the line must have challenged it with these before. The line "
+        "goes on as it is; this takes minutes.",
+        "Das Modell der Linie lernt in einer Kopie aus allen Teilen, die bestätigt gut sind, seit es entstand. Danach "
+        "werden ihr bekannte Teile vorgespielt: Mit diesen muss die Linie vorher auf die Probe gestellt worden sein, "
+        "von wem sie betreut wird. Die Linie läuft weiter wie bisher; es dauert Minuten.",
     ),
     "make elsewhere": (
         "Candidates are made at the page of a line, or by `twinspect candidate make`.",

@@ -14,6 +14,7 @@ from cell.web.snapshot import ALLOWED, Command, Snapshot
 
 _REFRESHED_S = 0.5
 _LOCAL: tuple[Command, ...] = ("start", "resume", "acknowledge")
+_CAPTIONS: dict[Command, str] = {"pause": "ends the part", "stop": "no emergency stop"}
 _ICONS = {"start": "play_arrow", "pause": "pause", "resume": "play_arrow", "stop": "stop", "acknowledge": "check"}
 
 
@@ -73,8 +74,8 @@ class _Commands:
                         texts(command), icon=_ICONS[command], color=None, on_click=partial(self._ask, command)
                     )
                     button.props("unelevated no-caps").set_enabled(self._may(command))
-                    if command == "stop":
-                        ui.label(texts("no emergency stop")).classes("caption")
+                    if command in _CAPTIONS:
+                        ui.label(texts(_CAPTIONS[command])).classes("caption")
                 self._buttons[command] = place
             if visit.person.role != "operator":
                 ui.label(texts("viewer")).classes("caption")

@@ -17,6 +17,8 @@ from cell.web.site import PATIENCE_S, Site, Visit, complain, frame, markup
 from cell.web.texts import REASONS
 
 _LONGEST_NOTE = 1000
+# The reason that cannot stand for a verdict: candidates learn from parts that were confirmed as ok.
+_AGAINST = {"ok": "real defect", "reject": "no defect"}
 
 
 def put(site: Site) -> None:
@@ -65,6 +67,7 @@ def _render(site: Site, visit: Visit, entry: int, session: Session) -> tuple[str
         i=inspection,
         findings=findings(inspection, limits, visit.texts),
         decisions=decisions_of(session, entry),
+        waits=next((found.part.entry for found in undecided(session, count=1)), None),
     )
     rest = visit.render(
         "part.html.j2",
@@ -89,7 +92,7 @@ class _Decision:
             ui.html(f"<h2>{texts('decide')}</h2>", sanitize=False)
             self._reason = ui.toggle({key: texts(key) for key in REASONS}).props("no-caps unelevated")
             with ui.element("div").classes("fields"):
-                self._note = ui.input(texts("note")).props(f"outlined dense maxlength={_LONGEST_NOTE}")
+                self._note = ui.input(texts("note")).props(f"outlined dense counter maxlength={_LONGEST_NOTE}")
                 self._who = ui.input(texts("your name")).props("outlined dense maxlength=80")
                 self._who.set_visibility(visit.person.name is None)
                 for choice in (verdict, *(other for other in ("ok", "reject") if other != verdict)):
@@ -105,11 +108,13 @@ class _Decision:
             why = ": ".join(said for said in (self._reason.value, self._note.value.strip()[:_LONGEST_NOTE]) if said)
             if not why:
                 raise CellError(texts("reason missing"))
+            if self._reason.value == _AGAINST.get(verdict):
+                said = texts(self._reason.value)
+                raise CellError(texts("contradiction", reason=said, verdict=texts(verdict)))
             if not who:
                 raise CellError(texts("name missing"))
             await asyncio.to_thread(decide_about, self._site.database, self._entry, verdict, who=who[:80], why=why)
         except CellError as error:
             complain(error)
             return
-        left = await self._site.read(partial(undecided, count=1))
-        ui.navigate.to("/review" if left else f"/parts/{self._entry}")
+        ui.navigate.to(f"/parts/{self._entry}")

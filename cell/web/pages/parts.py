@@ -24,7 +24,7 @@ def put(site: Site) -> None:
         frame(visit, request, "parts")
         wanted = verdict if verdict in _VERDICTS else None
         name = part.strip() or None
-        rows = await site.read(partial(read_rows, count=_ROWS + 1, verdict=wanted, part_id=name, before=before))
+        rows = await site.read(partial(read_rows, count=_ROWS + 1, verdict=wanted, named=name, before=before))
         older = ""
         if len(rows) > _ROWS:
             kept = {"verdict": wanted, "part": name, "before": str(rows[_ROWS - 1].inspection)}

@@ -20,15 +20,16 @@ def put(site: Site) -> None:
     """Register the page."""
 
     @ui.page("/review", response_timeout=PATIENCE_S)
-    async def review(request: Request) -> None:
+    async def review(request: Request, before: int | None = None) -> None:
         visit = Visit.of(request)
         frame(visit, request, "review")
-        markup(await site.read(partial(_render, site, visit)))
+        markup(await site.read(partial(_render, site, visit, before)))
 
 
-def _render(site: Site, visit: Visit, session: Session) -> str:
+def _render(site: Site, visit: Visit, before: int | None, session: Session) -> str:
     cards = []
-    for row in undecided(session, count=_CARDS):
+    found = undecided(session, count=_CARDS + 1, before=before)
+    for row in found[:_CARDS]:
         inspection = by_entry(session, row.part.entry)
         views = shown_views(site, session, inspection, heatmaps=False)
         cards.append(
@@ -38,4 +39,5 @@ def _render(site: Site, visit: Visit, session: Session) -> str:
                 "findings": findings(inspection, limits_of(session, inspection), visit.texts),
             }
         )
-    return visit.render("review.html.j2", cards=cards, waiting=count_undecided(session))
+    older = f"/review?before={found[_CARDS - 1].part.entry}" if len(found) > _CARDS else ""
+    return visit.render("review.html.j2", cards=cards, waiting=count_undecided(session), older=older)
