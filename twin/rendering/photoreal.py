@@ -88,8 +88,9 @@ class PhotorealScene:
     ) -> NDArray[np.float32]:
         """Return the light (C, H, W) that comes to a camera without distortion; 1 is the sensor's full well.
 
-        It lacks the skins that are seen before anything else; `twin.rendering.skins.lay_skins` lays them on it, so that
-        the denoiser cannot take them for noise.
+        No skin is denoised, so that none is taken for noise: what those change that are seen through the glass is laid
+        on the denoised light; those that are seen before anything else are lacking, `twin.rendering.skins.lay_skins`
+        lays them on it.
 
         Parameters
         ----------
@@ -104,10 +105,11 @@ class PhotorealScene:
         mi.set_variant("llvm_ad_mono" if n_channels == 1 else "llvm_ad_rgb")
         frame = forward(snapshot.joints) if snapshot.part_pose is None else snapshot.part_pose
         scene = _load(self._bodies.surfaces(snapshot), snapshot, frame, camera, lamp, materials)
-        light = np.array(mi.render(scene, spp=self.samples, seed=seed), dtype=np.float32)
+        traced = np.array(mi.render(scene, spp=self.samples, seed=seed), dtype=np.float32)
+        light, change = traced[..., :n_channels], traced[..., n_channels:]
         if geometry is not None:
             light = _denoised(light, materials.albedo[geometry.surface])
-        return np.ascontiguousarray(np.moveaxis(light, -1, 0))
+        return np.ascontiguousarray(np.moveaxis(light + change, -1, 0))
 
 
 def _refuse_where_missing() -> None:

@@ -80,9 +80,38 @@ def test_without_a_part_the_panel_is_dark_and_fills_the_picture(clear):
     np.testing.assert_allclose(clear(None), PANEL, rtol=1e-4)
 
 
+def square(z_mm: float) -> trimesh.Trimesh:
+    """A skin of 10 mm across a plate, at a height above its middle."""
+    return trimesh.Trimesh([[-5, -5, z_mm], [5, -5, z_mm], [5, 5, z_mm], [-5, 5, z_mm]], [[0, 1, 2], [0, 2, 3]])
+
+
+def test_a_skin_before_the_glass_is_left_to_be_laid_on(clear, body):
+    """The camera is on the side of -z; the plate is turned so that it does not mirror the ring in the skin's back."""
+    glass, pose, dim = trimesh.creation.box((80, 60, 2.0)), plate(30), replace(AROUND, ambient=0.0)
+    bare = clear(body(glass), pose, lamp=dim)
+    covered = clear(body(glass, skins=[Skin(square(-1.02), 0.0, 0.9)]), pose, lamp=dim)
+    assert covered[18:30, 28:36].mean() == pytest.approx(bare[18:30, 28:36].mean(), rel=0.01)
+
+
+def test_the_denoiser_takes_nothing_from_a_skin_behind_the_glass(clear, body):
+    glass, pose = trimesh.creation.box((80, 60, 2.0)), plate(0)
+    drawn = Geometry(np.full((48, 64), 0.42, np.float32), np.full((48, 64), PART, np.uint8))
+    speck = trimesh.Trimesh(square(1.02).vertices * (0.1, 0.1, 1), square(1.02).faces)
+
+    def change(geometry):
+        without, with_it = (
+            clear(body(glass, skins=skins), pose, geometry=geometry) for skins in ([], [Skin(speck, 0.0, 0.9)])
+        )
+        return with_it - without
+
+    raw = change(None)
+    assert raw.min() < -0.3 * PANEL
+    np.testing.assert_allclose(change(drawn), raw, atol=1e-5)
+
+
 def test_a_skin_behind_the_glass_hides_what_its_opacity_says_and_shines_itself(clear, body):
     """On the far side of a plate; the one before it is laid on later, where no denoiser can swallow it."""
-    far = trimesh.Trimesh([[-5, -5, 1.02], [5, -5, 1.02], [5, 5, 1.02], [-5, 5, 1.02]], [[0, 1, 2], [0, 2, 3]])
+    far = square(1.02)
     glass, pose = trimesh.creation.box((80, 60, 2.0)), plate(0)
     r = ((N_POLYCARBONATE - 1) / (N_POLYCARBONATE + 1)) ** 2
     mirrored = 2 * r / (1 + r)
