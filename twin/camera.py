@@ -18,7 +18,8 @@ from cell.schema import CameraMount, FileModel, Rgb, Scene
 from cell.setup import Setup
 from twin.conditions import Conditions
 from twin.device import world_of
-from twin.rendering.egl import EglScene, egl_found
+from twin.rendering.composed import ComposedScene
+from twin.rendering.egl import EglSurroundings, egl_found
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Renderer
 from twin.rendering.lens import Lens, blurred
 from twin.rendering.photoreal import PhotorealScene
@@ -26,7 +27,7 @@ from twin.rendering.pinhole import Pinhole
 from twin.rendering.sensor import bend, expose
 from twin.rendering.shading import Lamp, Materials, Mirrored, shade
 from twin.rendering.skins import Seen, lay_skins
-from twin.rendering.tiny import TinyScene
+from twin.rendering.tiny import TinySurroundings
 from twin.snapshot import Snapshot
 from twin.truth import write_view
 
@@ -101,11 +102,12 @@ class TwinCameraConfig(FileModel):
     def scene(self, scene: Scene, pan_m: float) -> Renderer:
         """Return the cell as the renderer that was asked for, or that is there, draws it."""
         if self.renderer == "egl" or (self.renderer != "tiny" and egl_found()):
-            drawn: Renderer = EglScene(scene, pan_m=pan_m)
+            around: Renderer = EglSurroundings(scene, pan_m=pan_m)
         else:
             if self.renderer != "tiny":
                 _say_that_egl_is_missing()
-            drawn = TinyScene(scene, pan_m=pan_m)
+            around = TinySurroundings(scene, pan_m=pan_m)
+        drawn = ComposedScene(around)
         return PhotorealScene(drawn, scene, pan_m=pan_m) if self.renderer == "photoreal" else drawn
 
     def lens(self, distance_m: float) -> Lens:

@@ -18,9 +18,10 @@ from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
 from twin.parts.shape import Shape
+from twin.rendering.composed import ComposedScene
 from twin.rendering.geometry import PART
 from twin.rendering.pinhole import Pinhole
-from twin.rendering.tiny import TinyScene
+from twin.rendering.tiny import TinySurroundings
 from twin.snapshot import PartBody, Snapshot
 from twin.world import world_config
 
@@ -132,7 +133,7 @@ def planned_views(order: Order, shape: Shape) -> tuple[PlannedView, ...]:
     good = PartBody("good", shape.mesh, shape.hulls, 0.0, (), (), (), 1.0, Conditions(), (0, 0))
     views = []
     # Always the same renderer: where a part's defect lies must not depend on what the machine has.
-    with TinyScene(scene, pan_m=world.pan_m) as renderer:
+    with ComposedScene(TinySurroundings(scene, pan_m=world.pan_m)) as renderer:
         for index, (grasp, stops) in enumerate(zip(part.grasps, planned.views, strict=True)):
             fingers = np.full(2, grasp.width_mm / 2000)
             for name, stop in stops.items():

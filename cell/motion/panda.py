@@ -43,8 +43,9 @@ TCP_M = 0.1034
 def hand_hulls_mm() -> dict[str, tuple[NDArray[np.float64], ...]]:
     """Return the corners (N, 3) of convex pieces of the Franka hand's "palm" and of one "finger".
 
-    Millimetres in the tool centre point's frame; the finger is the one on the side of y, the hand closed. Hulls of 24
-    and 6 slices of the meshes in franka_description (Apache-2.0), rounded to 1 and 0.5 mm.
+    Millimetres in the tool centre point's frame; the finger is the one on the side of y, the hand closed. Hulls
+    of the meshes in franka_description (Apache-2.0): of the palm's surface in 16 × 12 cells across y and z, rounded to
+    1 mm, and of 6 slices of the finger, to 0.5 mm.
     """
     pieces = json.loads(files("cell.motion").joinpath("panda_hand.json").read_text(encoding="utf-8"))
     return {name: tuple(np.array(corners, dtype=np.float64) for corners in hulls) for name, hulls in pieces.items()}

@@ -1,58 +1,55 @@
-"""The cell's bodies in a PyBullet client that only draws: it knows a snapshot, not the physics."""
+"""What lies around the part and the hand, in a PyBullet client that only draws."""
 
 from __future__ import annotations
 
 import tempfile
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pybullet as p
-import trimesh
 from numba import prange
 from numpy.typing import NDArray
 
 from cell.schema import Scene
 from detection.kernels import parallel_kernel
-from twin.rendering.geometry import ARM, BOXES, FAR_M, FINGER, NEAR_M, NOTHING, PAN, PART, Geometry
+from twin.rendering.geometry import ARM, BOXES, FAR_M, NEAR_M, NOTHING, PAN, Geometry
 from twin.rendering.pinhole import Pinhole
-from twin.snapshot import PartBody, Snapshot
-from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, panda_urdf, quaternion
+from twin.snapshot import Snapshot
+from twin.world import ARM_JOINTS, panda_urdf
 
 _LINK_BITS = 24
-_N_LINKS = 16
-_INVISIBLE = (0, 0, 0, 0)
+_HAND = ("panda_hand", "panda_leftfinger", "panda_rightfinger")
 
 
 class Bodies:
-    """The arm, the fingers, the cell's boxes and the part, as far as they are asked for, in one client."""
+    """The arm without its hand, the cell's boxes and the scale's pan in one client."""
 
-    def __init__(self, client: int, scene: Scene, *, pan_m: float, held: bool, around: bool) -> None:
-        """Load what does not change: `held`: the fingers and later the part; `around`: the arm and the boxes."""
+    def __init__(self, client: int, scene: Scene, *, pan_m: float) -> None:
         self._client = client
-        self._held = held
-        self._part: PartBody | None = None
-        self._part_body: int | None = None
-        kinds: dict[tuple[int, int], int] = {}
-        self._robot: int = p.loadURDF(str(panda_urdf()), useFixedBase=True, physicsClientId=client)
-        for link in range(-1, HAND_LINK + 1):
-            self._show(kinds, link, ARM, around)
-        for link in FINGER_JOINTS:
-            self._show(kinds, link, FINGER, held)
-        if around:
-            for number, box in enumerate(scene.boxes):
-                kinds[self._box(box.size_m, box.position_m), -1] = BOXES + number
-            x, y, z = scene.scale.position_m
-            kinds[self._box((pan_m, pan_m, 0.01), (x, y, z - 0.005)), -1] = PAN
-        # By body and link; a body that came later is the part.
-        self._kinds = np.full((1 + max(body for body, _ in kinds), _N_LINKS), NOTHING, np.uint8)
-        for (body, link), kind in kinds.items():
-            self._kinds[body, link + 1] = kind
+        self._arm = self._load_arm()
+        kinds = {self._arm: ARM}
+        for number, box in enumerate(scene.boxes):
+            kinds[self._box(box.size_m, box.position_m)] = BOXES + number
+        x, y, z = scene.scale.position_m
+        kinds[self._box((pan_m, pan_m, 0.01), (x, y, z - 0.005))] = PAN
+        self._kinds = np.array([kinds[body] for body in range(len(kinds))], np.uint8)
 
-    def _show(self, kinds: dict[tuple[int, int], int], link: int, kind: int, shown: bool) -> None:
-        if shown:
-            kinds[self._robot, link] = kind
-        else:
-            p.changeVisualShape(self._robot, link, rgbaColor=_INVISIBLE, physicsClientId=self._client)
+    def _load_arm(self) -> int:
+        """Load the Panda with nothing to be seen of its hand; OpenGL would draw what is invisible by its colour."""
+        robot = ET.parse(panda_urdf()).getroot()
+        for link in robot.iter("link"):
+            if link.get("name") in _HAND:
+                # Without shapes to be seen, those of contacts would be shown.
+                for shape in (*link.findall("visual"), *link.findall("collision")):
+                    link.remove(shape)
+        for mesh in robot.iter("mesh"):
+            mesh.set("filename", mesh.get("filename", "").replace("package:/", str(panda_urdf().parent)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "arm.urdf"
+            ET.ElementTree(robot).write(path)
+            body: int = p.loadURDF(str(path), useFixedBase=True, physicsClientId=self._client)
+        return body
 
     def _box(self, size_m: tuple[float, ...], position_m: tuple[float, ...]) -> int:
         half = [edge / 2 for edge in size_m]
@@ -60,35 +57,10 @@ class Bodies:
         body: int = p.createMultiBody(0, -1, shape, position_m, physicsClientId=self._client)
         return body
 
-    def _mesh(self, mesh: trimesh.Trimesh) -> int:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "mesh.obj"
-            mesh.export(path, include_normals=False)
-            shape = p.createVisualShape(
-                p.GEOM_MESH, fileName=str(path), meshScale=[0.001] * 3, physicsClientId=self._client
-            )
-        body: int = p.createMultiBody(0, -1, shape, physicsClientId=self._client)
-        return body
-
     def pose(self, snapshot: Snapshot) -> None:
-        """Bring everything to where it is."""
-        for joints, values in ((ARM_JOINTS, snapshot.joints), (FINGER_JOINTS, snapshot.fingers_m)):
-            for joint, value in zip(joints, values, strict=True):
-                p.resetJointState(self._robot, joint, value, physicsClientId=self._client)
-        if not self._held:
-            return
-        if snapshot.part is not self._part:
-            if self._part_body is not None:
-                p.removeBody(self._part_body, physicsClientId=self._client)
-            self._part = snapshot.part
-            self._part_body = None if snapshot.part is None else self._mesh(snapshot.part.mesh)
-        if self._part_body is not None and snapshot.part_pose is not None:
-            p.resetBasePositionAndOrientation(
-                self._part_body,
-                snapshot.part_pose.position_m.tolist(),
-                quaternion(snapshot.part_pose.rotation),
-                physicsClientId=self._client,
-            )
+        """Bring the arm to where it is."""
+        for joint, value in zip(ARM_JOINTS, snapshot.joints, strict=True):
+            p.resetJointState(self._arm, joint, value, physicsClientId=self._client)
 
     def take(
         self,
@@ -135,7 +107,7 @@ def _read(
     depth_m: NDArray[np.float32],
     surface: NDArray[np.uint8],
 ) -> None:
-    """Turn a depth buffer into metres, and bodies and links into what they are."""
+    """Turn a depth buffer into metres, and bodies into what they are."""
     height, width = depth.shape
     for y in prange(height):
         for x in range(width):
@@ -144,5 +116,4 @@ def _read(
                 surface[y, x] = NOTHING
                 continue
             depth_m[y, x] = np.float32(FAR_M * NEAR_M) / np.float32(FAR_M - (FAR_M - NEAR_M) * depth[y, x])
-            body, link = bodies[y, x] & ((1 << _LINK_BITS) - 1), bodies[y, x] >> _LINK_BITS
-            surface[y, x] = kinds[body, link] if body < len(kinds) else PART
+            surface[y, x] = kinds[bodies[y, x] & ((1 << _LINK_BITS) - 1)]

@@ -52,8 +52,8 @@ def _library() -> str:
     return spec.origin if spec is not None and spec.origin else ""
 
 
-class EglScene:
-    """The cell as OpenGL draws it; see `twin.rendering.geometry.Renderer`. True at any size: it draws in tiles."""
+class EglSurroundings:
+    """The arm and the cell's boxes as OpenGL draws them, in tiles; see `twin.rendering.geometry.Renderer`."""
 
     def __init__(self, scene: Scene, *, pan_m: float) -> None:
         self._scene = scene
@@ -63,7 +63,7 @@ class EglScene:
         self._client = p.connect(p.DIRECT)
         with _silence():
             self._plugin = p.loadPlugin(_library(), _PLUGIN, physicsClientId=self._client)
-        self._bodies = Bodies(self._client, self._scene, pan_m=self._pan_m, held=True, around=True)
+        self._bodies = Bodies(self._client, self._scene, pan_m=self._pan_m)
         return self
 
     def __exit__(

@@ -29,10 +29,13 @@ class Geometry:
         Along the optical axis, at the middle of each pixel; `FAR_M` where nothing is.
     surface : (H, W) uint8
         `NOTHING`, `PART`, `FINGER`, `ARM`, `PAN`, or `BOXES` and the number of a box.
+    faces : (H, W) int32 or None
+        Which face of the part's mesh is seen, -1 where none is; None: not known.
     """
 
     depth_m: NDArray[np.float32]
     surface: NDArray[np.uint8]
+    faces: NDArray[np.int32] | None = None
 
 
 class Renderer(Protocol):

@@ -1,4 +1,4 @@
-"""Triangles as pixels, for what the renderers do not say: normals, and what is smaller than a pixel."""
+"""Triangles as pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cell.interfaces import Intrinsics
 from detection.kernels import CHUNKS, kernel, parallel_kernel
+from twin.rendering.geometry import FAR_M, NEAR_M
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,12 @@ class Triangles:
 
 
 def project_triangles(corners_m: NDArray[np.float64], k: Intrinsics) -> Triangles:
-    """Bring triangles (T, 3, 3), all before the camera and in its frame, into a picture without distortion."""
+    """Bring triangles (T, 3, 3), in the camera's frame, into a picture without distortion.
+
+    Those that come nearer than `NEAR_M`, or lie behind the camera, are seen nowhere.
+    """
+    near = corners_m[..., 2].min(axis=1) < NEAR_M
+    corners_m = np.where(near[:, np.newaxis, np.newaxis], (0.0, 0.0, 1.0), corners_m)
     x = k.fx * corners_m[..., 0] / corners_m[..., 2] + k.cx
     y = k.fy * corners_m[..., 1] / corners_m[..., 2] + k.cy
     ahead = [1, 2, 0]
@@ -70,28 +76,43 @@ def span(edges: NDArray[np.float64], y: float) -> tuple[float, float]:
     return low, high
 
 
-def nearest_faces(triangles: Triangles, height: int, width: int) -> NDArray[np.int32]:
-    """Return the number (H, W) of the triangle that is nearest at the middle of each pixel, -1 where none is."""
-    faces = np.empty((height, width), np.int32)
-    _draw(triangles.edges, triangles.rows, triangles.inverse_depth, faces)
-    return faces
+def nearest_faces(triangles: Triangles, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Draw triangles.
+
+    Returns
+    -------
+    faces : (H, W) int32
+        The number of the triangle that is nearest at the middle of each pixel, -1 where none is.
+    depth_m : (H, W) float32
+        How far away it is along the optical axis, `FAR_M` where none is.
+    """
+    faces, depth = np.empty((height, width), np.int32), np.empty((height, width), np.float32)
+    _draw(triangles.edges, triangles.rows, triangles.inverse_depth, faces, depth)
+    return faces, depth
 
 
 @parallel_kernel
 def _draw(
-    edges: NDArray[np.float64], rows: NDArray[np.float64], planes: NDArray[np.float64], faces: NDArray[np.int32]
+    edges: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    planes: NDArray[np.float64],
+    faces: NDArray[np.int32],
+    depth: NDArray[np.float32],
 ) -> None:
     height, width = faces.shape
     for chunk in prange(CHUNKS):
         first, last = chunk * height // CHUNKS, (chunk + 1) * height // CHUNKS
-        nearest = np.zeros((last - first, width), np.float32)
+        nearest = np.full((last - first, width), 1 / FAR_M)
         faces[first:last] = -1
         for t in range(len(edges)):
             for y in range(max(first, int(np.ceil(rows[t, 0] - 0.5))), min(last, int(np.floor(rows[t, 1] + 0.5)))):
                 low, high = span(edges[t], y + 0.5)
                 line = planes[t, 1] * (y + 0.5) + planes[t, 2]
                 for x in range(max(0, int(np.ceil(low - 0.5))), min(width, int(np.floor(high - 0.5)) + 1)):
-                    inverse = np.float32(planes[t, 0] * (x + 0.5) + line)
+                    inverse = planes[t, 0] * (x + 0.5) + line
                     if inverse > nearest[y - first, x]:
                         nearest[y - first, x] = inverse
                         faces[y, x] = t
+        for y in range(first, last):
+            for x in range(width):
+                depth[y, x] = 1 / nearest[y - first, x]

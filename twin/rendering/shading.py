@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from cell.interfaces import Intrinsics, Pose
 from detection.kernels import kernel, parallel_kernel
 from twin.rendering.geometry import FINGER, NOTHING, PART, Geometry
-from twin.rendering.raster import nearest_faces, project_triangles
 
 # Faces that meet at less are shaded as one smooth surface: a mould's curves are not made of facets.
 _CREASE_DEG = 30.0
@@ -140,7 +139,8 @@ def shade(
     k : Intrinsics
         Without distortion.
     part : tuple or None
-        The part's mesh, millimetres, and its pose in the camera's frame: curved surfaces are shaded smoothly.
+        The part's mesh, millimetres, and its pose in the camera's frame: where the geometry knows its faces, curved
+        surfaces are shaded smoothly.
     mirrored : Mirrored or None
         What is reflected in the part.
 
@@ -157,12 +157,12 @@ def shade(
     """
     height, width = geometry.depth_m.shape
     radiance = np.empty((materials.albedo.shape[1], height, width), np.float32)
-    if part is None:
+    if part is None or geometry.faces is None:
         numbers, faces = np.full((height, width), -1, np.int32), np.zeros((1, 6, 3), np.float32)
     else:
         mesh, pose = part
         corners = pose.apply(np.asarray(mesh.triangles) / 1000)
-        numbers = nearest_faces(project_triangles(corners, k), height, width)
+        numbers = geometry.faces
         faces = _face_table(corners, corner_normals(mesh) @ pose.rotation.T.astype(np.float32))
     boxes, share = np.zeros((0, 2, 3), np.float32), 0.0
     to_boxes = Pose(np.eye(3), np.zeros(3))

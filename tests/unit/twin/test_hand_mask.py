@@ -16,7 +16,6 @@ from cell.silhouette import hand_mask
 from twin.camera import TwinCameraConfig
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
-from twin.rendering.tiny import TinyScene
 from twin.snapshot import PartBody, Snapshot
 from twin.world import ARM_JOINTS, FINGER_JOINTS, HAND_LINK, panda_urdf
 
@@ -77,7 +76,7 @@ def test_with_a_calibration_that_is_off_the_mask_is_still_the_hands_silhouette(c
     x, y = np.array([0.5 - k.cx, 0.5 + k.cx]) / k.fx, np.array([k.cy + 0.5 - k.height, k.cy + 0.5]) / k.fy
     projection = p.computeProjectionMatrix(*(near * x), *(near * y), near, 2.5)
     shape = HandShape(palm=True, margin_mm=0.0)
-    overlaps = []
+    views_overlaps = []
     for grasp, views in zip(PART.grasps, PLANNED.views, strict=True):
         for stop in views.values():
             for joints, values in ((ARM_JOINTS, stop.q), (FINGER_JOINTS, [grasp.width_mm / 2000] * 2)):
@@ -87,14 +86,17 @@ def test_with_a_calibration_that_is_off_the_mask_is_still_the_hands_silhouette(c
                 k.width, k.height, VIEW, projection, renderer=p.ER_TINY_RENDERER, physicsClientId=client
             )
             hand = np.reshape(drawn, (k.height, k.width)) >= 0
+            overlaps = []
             for _ in range(5):
                 shift, turn = rng.normal(size=(2, 3))
                 turn *= np.radians(0.1) / np.linalg.norm(turn)
                 off = Pose(Rotation.from_rotvec(turn).as_matrix(), 0.0005 * shift / np.linalg.norm(shift))
                 mask = hand_mask(shape, stop.q, grasp.width_mm / 1000, CAMERA @ off, k)
                 overlaps.append((mask & hand).sum() / (mask | hand).sum())
-    assert np.mean(overlaps) >= 0.95
-    assert min(overlaps) >= 0.9
+            views_overlaps.append(np.mean(overlaps))
+            # The hand's own silhouette, as much off, overlaps by 0.94 at the least.
+            assert min(overlaps) >= 0.925
+    assert min(views_overlaps) >= 0.95
 
 
 def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():
@@ -104,7 +106,7 @@ def test_what_the_mask_hides_at_one_grasp_point_is_seen_at_the_other():
     ring = PartBody("ring", shape.mesh, (), 23.0, (), (), (), 1.0, Conditions(), (0, 0))
     points, faces = trimesh.sample.sample_surface(shape.mesh, 5000, seed=0)
     seen, unmasked = [], []
-    with TinyScene(FILE.scene, pan_m=0.13) as scene:
+    with TwinCameraConfig(renderer="tiny").scene(FILE.scene, 0.13) as scene:
         for grasp, views in zip(PART.grasps, PLANNED.views, strict=True):
             for stop in views.values():
                 pose = forward(stop.q) @ grasp_pose(grasp).inverse()

@@ -18,7 +18,6 @@ from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Geom
 from twin.rendering.photoreal import N_POLYCARBONATE, PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials
-from twin.rendering.tiny import TinyScene
 from twin.snapshot import Snapshot
 
 FILE, RING = load_cell("twin").content, load_part("ring")
@@ -38,7 +37,9 @@ def clear():
     if any(importlib.util.find_spec(name) is None for name in ("mitsuba", "pyoidn")):
         pytest.skip("Mitsuba is not here: pip install mitsuba pyoidn")
     try:
-        with PhotorealScene(TinyScene(FILE.scene, pan_m=0.13), FILE.scene, pan_m=0.13, samples=64) as scene:
+        with PhotorealScene(
+            TwinCameraConfig(renderer="tiny").scene(FILE.scene, 0.13), FILE.scene, pan_m=0.13, samples=64
+        ) as scene:
 
             def trace(part, pose=None, *, camera=CAMERA, lamp=AROUND, albedo=None, geometry=None, seed=1):
                 snapshot = Snapshot(HOME, np.full(2, 0.02), part, pose, 0)
@@ -166,7 +167,7 @@ def test_a_grey_and_a_colour_picture_have_their_shapes(clear, body):
 
 
 def _enter() -> None:
-    with PhotorealScene(TinyScene(FILE.scene, pan_m=0.13), FILE.scene, pan_m=0.13):
+    with PhotorealScene(TwinCameraConfig(renderer="tiny").scene(FILE.scene, 0.13), FILE.scene, pan_m=0.13):
         pass
 
 

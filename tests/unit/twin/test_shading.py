@@ -4,6 +4,7 @@ import trimesh
 
 from cell.interfaces import Intrinsics, Pose
 from twin.rendering.geometry import NOTHING, PART, Geometry
+from twin.rendering.raster import nearest_faces, project_triangles
 from twin.rendering.shading import Lamp, Materials, Mirrored, corner_normals, shade
 
 K = Intrinsics(200.0, 200.0, 40.0, 30.0, 80, 60)
@@ -71,7 +72,9 @@ def test_the_part_is_shaded_by_its_mesh_as_if_that_were_round():
     depth = np.where(root > 0, (along - np.sqrt(np.maximum(root, 0))) / square, 2.5).astype(np.float32)
     surface = np.where(root > 0, PART, NOTHING).astype(np.uint8)
     pose = Pose(np.eye(3), np.array([0, 0, 0.48]))
-    light = shade(Geometry(depth, surface), K, LAMP, materials(0.05), part=(ball, pose), mirrored=None)[0]
+    triangles = project_triangles(pose.apply(ball.triangles / 1000), K)
+    geometry = Geometry(depth, surface, nearest_faces(triangles, *depth.shape)[0])
+    light = shade(geometry, K, LAMP, materials(0.05), part=(ball, pose), mirrored=None)[0]
     for row, column in ((30, 40), (25, 50), (45, 30), (30, 60)):
         point = rays[row, column] * depth[row, column]
         normal = (point - pose.position_m) / 0.06
