@@ -45,7 +45,9 @@ def _registered(variant: str) -> str:
                 thin = mi.has_flag(bsdf.flags(), mi.BSDFFlags.Null)
                 # To Mitsuba a layer that lets light straight on is a delta function too.
                 clear = ~thin & mi.has_flag(bsdf.flags(), mi.BSDFFlags.Delta)
-                emitted = left * met.emitter(scene).eval(met, going & (inside | ~thin))
+                shines = met.emitter(scene).eval(met, going & (inside | ~thin))
+                # On slivers, which the hand's meshes have, the light between a triangle's corners is not a number.
+                emitted = left * dr.select(dr.isfinite(shines), shines, 0.0)
                 light += dr.select(thin, 0.0, emitted)
                 change += emitted * (through - dr.select(thin, 0.0, 1.0))
                 depth += 1

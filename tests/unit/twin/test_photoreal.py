@@ -11,14 +11,18 @@ import trimesh
 
 from cell.config import load_cell, load_part
 from cell.interfaces import ConfigError, Intrinsics, Pose
+from cell.motion.panda import forward
+from cell.motion.round import grasp_pose
 from cell.motion.stored import planned_round
 from twin.camera import TwinCameraConfig, picture
+from twin.conditions import Conditions
+from twin.parts.ring import Ring, RingConfig
 from twin.parts.skin import Skin
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART, Geometry
 from twin.rendering.photoreal import N_POLYCARBONATE, PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials
-from twin.snapshot import Snapshot
+from twin.snapshot import PartBody, Snapshot
 
 FILE, RING = load_cell("twin").content, load_part("ring")
 HOME = np.array(FILE.motion.home_rad)
@@ -41,8 +45,8 @@ def clear():
             TwinCameraConfig(renderer="tiny").scene(FILE.scene, 0.13), FILE.scene, pan_m=0.13, samples=64
         ) as scene:
 
-            def trace(part, pose=None, *, camera=CAMERA, lamp=AROUND, albedo=None, geometry=None, seed=1):
-                snapshot = Snapshot(HOME, np.full(2, 0.02), part, pose, 0)
+            def trace(part, pose=None, *, camera=CAMERA, lamp=AROUND, albedo=None, geometry=None, seed=1, joints=HOME):
+                snapshot = Snapshot(joints, np.full(2, 0.02), part, pose, 0)
                 table = np.zeros((N_KINDS, 1), np.float32)
                 table[NOTHING] = PANEL
                 for kind, value in (albedo or {}).items():
@@ -148,6 +152,20 @@ def test_things_lie_where_the_truth_says(clear):
     assert 10_000 < arm.sum() < 60_000
     assert (arm & shines).sum() / (arm | shines).sum() > 0.98
     assert PAN not in drawn[shines]
+
+
+def test_every_light_is_a_number(clear):
+    """On slivers of the hand's meshes Mitsuba has none; the denoiser would have hidden it."""
+    config = TwinCameraConfig(width=640, height=480)
+    camera = config.pinhole(FILE.scene.camera)
+    grasp, stops = RING.content.grasps[0], planned_round(FILE, RING.content, RING.path.parent).views[0]
+    joints = stops["GP1-V3"].q
+    part = PartBody("ring", Ring(RingConfig()).make().mesh, (), 23.0, (), (), (), 1.0, Conditions(), (0, 0))
+    pose = forward(joints) @ grasp_pose(grasp).inverse()
+    lamp = Lamp.ring(0.1, lamps=8, white=1.0, distance_m=0.42, ambient=1.0)
+    shining = dict.fromkeys((ARM, FINGER, PAN), 1.0)
+    light = clear(part, pose, camera=camera, lamp=lamp, albedo=shining, joints=joints)
+    assert np.isfinite(light).all()
 
 
 def test_the_same_seed_gives_the_same_bytes_after_denoising_too(clear, body):
