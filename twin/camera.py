@@ -7,6 +7,7 @@ from functools import cache
 from types import TracebackType
 from typing import Literal, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -266,7 +267,8 @@ def picture(
     if isinstance(renderer, PhotorealScene):
         # Of a generator of its own, so that the sensor's noise is the same whatever draws the light.
         seed = int(rng.spawn(1)[0].integers(2**32))
-        light = renderer.trace(snapshot, straight, lamp, materials, geometry, seed=seed)
+        glass = cv2.dilate((geometry.surface == PART).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        light = renderer.trace(snapshot, straight, lamp, materials, glass, seed=seed)
         around = materials.albedo[PART] * np.float32(lamp.white * lamp.ambient)
     else:
         fingers = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cell.interfaces import JointTrajectory, MotionRejected
 from cell.motion.collision import CollisionModel, Contact, Load
-from cell.motion.panda import TOOL_A_MAX, forward
+from cell.motion.panda import TOOL_A_MAX, forward, hand_hulls_mm
 from cell.motion.round import grasp_pose, place_pose
 from cell.motion.trajectory import ToolLimits, time_path
 from cell.schema import CellFile, PartFile
@@ -19,6 +19,12 @@ _LIFT_ASIDE_M = 0.01
 _SAMPLES_CHECKED = 5
 _GRAVITY_M_S2 = 9.81
 _GRIP_SAFETY = 2.0
+# The arm follows its command as if pulled by a spring, which swings so often: slowed down by a, it comes too far by a
+# over the square of this. A braking arm may come so far into the gap below the finger tips.
+_SPRING_RAD_S = 40.0
+_GAP_USED = 0.6
+# Tips may stop below that plane, beside a nest; whether they touch anything is the collision model's question.
+_LEAST_GAP_M = 0.001
 _REMEDY = "nothing has moved; change the pose or the scene in the cell or part file"
 
 
@@ -88,9 +94,12 @@ class LegTimer:
         return replace(load, support=support)
 
     def tool(self, load: Load) -> ToolLimits:
-        """Return the limits at which friction between the fingers still holds the part, with a safety of two."""
+        """Return the limits at which friction between the fingers still holds the part, with a safety of two.
+
+        An empty hand, which comes to a part or leaves one, brakes so that its tips keep off what carries that.
+        """
         if load.held is None:
-            return ToolLimits()
+            return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, _GAP_USED * self._gap_m() * _SPRING_RAD_S**2))
         force_n = min(grasp.force_n for grasp in self._part.grasps)
         friction_n = 2 * self._file.motion.pad_friction * force_n / _GRIP_SAFETY
         spare = friction_n / (self._part.mass.nominal_g / 1000) - _GRAVITY_M_S2
@@ -102,3 +111,12 @@ class LegTimer:
                 "raise force_n in the part file, within what the part bears",
             )
         return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, spare))
+
+    def _gap_m(self) -> float:
+        """Return how far above the plane that the part stands on the finger tips stop at the lowest of its grasps."""
+        gaps = []
+        for grasp in self._part.grasps:
+            one = np.concatenate(hand_hulls_mm()["finger"]) + (0.0, grasp.width_mm / 2, 0.0)
+            both = np.concatenate([one, one * (-1.0, -1.0, 1.0)])
+            gaps.append(float(grasp_pose(grasp).apply(both / 1000)[:, 2].min()))
+        return max(_LEAST_GAP_M, min(gaps))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cell.motion.planning import RoundPlanner
 
 # Raised whenever the same files would be planned differently.
-_PLANNER_VERSION = 1
+_PLANNER_VERSION = 2
 _LIBRARIES = ("numpy", "ompl", "pybullet", "scipy", "toppra")
 
 

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from nicegui import app as pages_app
 from nicegui import ui
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -57,6 +59,8 @@ def make_app(site: Site) -> FastAPI:
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     for page in (line, parts, part, review, charts, threshold, candidates):
         page.put(site)
+    for nowhere in (404, RequestValidationError):
+        pages_app.add_exception_handler(nowhere, _nowhere)
     ui.run_with(
         app,
         title="twinspect",
@@ -86,6 +90,11 @@ def run_server(app: FastAPI, host: str, port: int, tls: tuple[Path, Path] | None
         timeout_graceful_shutdown=2,
     )
     uvicorn.Server(config).run()
+
+
+async def _nowhere(request: Request, error: Exception) -> Response:
+    """Answer where an address leads to nothing: mistyped, or of a part that has another number."""
+    return HTMLResponse(render("nowhere.html.j2", texts_of(request)), 404)
 
 
 def _put_login(app: FastAPI, site: Site) -> None:

@@ -27,6 +27,7 @@ PATIENCE_S = 30.0
 """For how long a page may take on a machine whose line has the right of way; NiceGUI sends an empty one after 3 s."""
 
 LANGUAGE_COOKIE = "twinspect_language"
+_CALLED_S = 1.0
 PAGES = (
     ("line", "/"),
     ("parts", "/parts"),
@@ -100,13 +101,26 @@ def render(template: str, texts: Texts, **values: Any) -> str:
     return _templates.get_template(template).render(t=texts, local_time=_local_time, **values)
 
 
-def frame(visit: Visit, request: Request, page: str) -> None:
-    """Put the head of a page: where one can go, in which language, and who is there."""
+def frame(site: Site, visit: Visit, request: Request, page: str) -> None:
+    """Put the head of a page: where one can go, in which language, who is there; and whether the line needs help."""
     texts = visit.texts
     ui.page_title(f"twinspect: {texts(page)}")
     ui.add_head_html('<link rel="stylesheet" href="/static/style.css">')
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     markup(visit.render("head.html.j2", page=page, pages=PAGES, languages=LANGUAGES, here=here))
+    line = site.line
+    if line is None or page == "line":
+        return
+    shown = line.snapshot.state
+    call = markup(visit.render("call.html.j2", state=shown))
+
+    def refresh() -> None:
+        nonlocal shown
+        if line.snapshot.state != shown:
+            shown = line.snapshot.state
+            call.set_content(visit.render("call.html.j2", state=shown))
+
+    ui.timer(_CALLED_S, refresh)
 
 
 def markup(html: str) -> ui.html:

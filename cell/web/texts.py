@@ -25,6 +25,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "No connection: what you see may be old. Trying again …",
         "Keine Verbindung: Was hier steht, kann veraltet sein. Neuer Versuch …",
     ),
+    "nowhere": ("There is nothing at this address.", "Unter dieser Adresse ist nichts."),
     # The line's states
     "ready": ("Ready", "Bereit"),
     "starting": ("Starting …", "Startet …"),
@@ -111,6 +112,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "score": ("score", "Wert"),
     "views": ("Views", "Ansichten"),
     "picture gone": ("The picture was removed by the rule of storage.", "Das Bild wurde nach der Regel gelöscht."),
+    "no picture": ("This part has no such picture.", "Dieses Teil hat kein solches Bild."),
     "zoom": ("Zoom with the wheel or the buttons, drag to move.", "Mit Rad oder Knöpfen zoomen, ziehen verschiebt."),
     "fit": ("whole picture", "ganzes Bild"),
     "back": ("back", "zurück"),

@@ -193,6 +193,10 @@ def test_a_shift_of_thirty_parts_an_overrule_and_a_stop(line, visit):
     last.unlink()
     playwright.expect(state(page)).to_have_text("Stopped: look at the cell")
     playwright.expect(page.locator(".state .message")).to_contain_text("it was stopped")
+    # Seen, and not to be missed, from every page.
+    page.get_by_role("link", name="Charts", exact=True).click()
+    playwright.expect(page.locator(".call")).to_contain_text("Line: Stopped: look at the cell")
+    page.locator(".call").click()
     say(page, "Hand and scale are empty")
     playwright.expect(page.get_by_text("Give your name")).to_be_visible()
     page.get_by_label("Your name").fill("Erika")

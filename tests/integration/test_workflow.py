@@ -76,6 +76,13 @@ def test_dataset_is_whole_and_in_order(dataset):
     assert not list(dataset.rglob("*.part"))
 
 
+def test_the_second_part_passes_the_same_cycle(order_of, tmp_path):
+    order = replace(alone(order_of("good", 2, width=304)), part=load_part("cap"))
+    assert collect(order, tmp_path / "caps", progress=lambda done: None) == 2
+    found = read_dataset(tmp_path / "caps")
+    assert len(found.parts) == 2 and found.views == order.part.content.view_names
+
+
 def test_dataset_says_where_the_hand_is(dataset):
     parts = read_dataset(dataset).parts
     for view, file in parts[0].ignored.items():

@@ -1,4 +1,4 @@
-"""The part as clear polycarbonate: what glass does with light is traced with Mitsuba, then denoised."""
+"""The part as clear polycarbonate: what glass does with light is traced with Mitsuba."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from twin.rendering.skins import hidden_share
 from twin.snapshot import Snapshot
 
 N_POLYCARBONATE = 1.585
-SAMPLES = 16
-"""Paths a pixel before denoising, a square number; `benchmarks/test_photoreal.py` holds them against 512."""
+SAMPLES = 49
+"""Paths of a pixel that shows the part, a square number; `benchmarks/test_photoreal.py` holds them against 529."""
 
-_INSTALL = "pip install mitsuba pyoidn"
+_INSTALL = "pip install mitsuba"
 _INSTALL_LLVM = "apt-get install libllvm19"
 _OLDEST_LLVM = (16,)
+# Paths of a pixel that shows no glass: enough for edges.
+_MATT_SAMPLES = 4
 # How broad the shining ring is, a share of its diameter.
 _RING_SHARE = 0.2
 _RING_SEGMENTS = 96
@@ -82,20 +84,19 @@ class PhotorealScene:
         camera: Pinhole,
         lamp: Lamp,
         materials: Materials,
-        geometry: Geometry | None,
+        glass: NDArray[np.bool_],
         *,
         seed: int,
     ) -> NDArray[np.float32]:
         """Return the light (C, H, W) that comes to a camera without distortion; 1 is the sensor's full well.
 
-        No skin is denoised, so that none is taken for noise: what those change that are seen through the glass is laid
-        on the denoised light; those that are seen before anything else are lacking, `twin.rendering.skins.lay_skins`
-        lays them on it.
+        Skins that are seen before anything else are lacking: `twin.rendering.skins.lay_skins` lays them on, in finer
+        steps than samples.
 
         Parameters
         ----------
-        geometry : Geometry or None
-            What is seen first, which shows the denoiser where edges are; None: no denoising.
+        glass : (H, W) bool
+            Pixels that may show the part: many paths are traced there, and few elsewhere.
         seed : int
             What the paths follow from, 32 bits.
         """
@@ -105,18 +106,16 @@ class PhotorealScene:
         mi.set_variant("llvm_ad_mono" if n_channels == 1 else "llvm_ad_rgb")
         frame = forward(snapshot.joints) if snapshot.part_pose is None else snapshot.part_pose
         scene = _load(self._bodies.surfaces(snapshot), snapshot, frame, camera, lamp, materials)
-        traced = np.array(mi.render(scene, spp=self.samples, seed=seed), dtype=np.float32)
-        light, change = traced[..., :n_channels], traced[..., n_channels:]
-        if geometry is not None:
-            light = _denoised(light, materials.albedo[geometry.surface])
-        return np.ascontiguousarray(np.moveaxis(light + change, -1, 0))
+        light = np.empty((n_channels, *glass.shape), np.float32)
+        light[:, glass] = _mean_light(scene, glass, samples=self.samples, seed=seed)
+        light[:, ~glass] = _mean_light(scene, ~glass, samples=_MATT_SAMPLES, seed=seed + 1)
+        return light
 
 
 def _refuse_where_missing() -> None:
     """Raise `ConfigError` with the line that installs what is missing."""
-    missing = [name for name in ("mitsuba", "pyoidn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"camera: renderer photoreal needs {' and '.join(missing)}: {_INSTALL}")
+    if importlib.util.find_spec("mitsuba") is None:
+        raise ConfigError(f"camera: renderer photoreal needs mitsuba: {_INSTALL}")
     import mitsuba as mi
 
     found = "none was found"
@@ -136,18 +135,25 @@ def _refuse_where_missing() -> None:
     raise ConfigError(f"camera: renderer photoreal needs LLVM 16 or newer, {found}{where}: {_INSTALL_LLVM}")
 
 
-def _denoised(light: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Denoise a picture (H, W, C) with Intel Open Image Denoise, which wants three channels."""
-    import pyoidn
+def _mean_light(scene: Any, pixels: NDArray[np.bool_], *, samples: int, seed: int) -> NDArray[np.float32]:
+    """Return the mean light (C, N) of so many paths in each of the N pixels that are marked in (H, W)."""
+    import drjit as dr
+    import mitsuba as mi
 
-    three = (*light.shape[:2], 3)
-    clean: NDArray[np.float32] = pyoidn.denoise(
-        np.ascontiguousarray(np.broadcast_to(light, three)),
-        np.ascontiguousarray(np.broadcast_to(guide, three)),
-        hdr=True,
-        clean_aux=True,
-    )
-    return clean[..., : light.shape[2]]
+    rows, columns = np.nonzero(pixels)
+    if len(rows) == 0:
+        return np.empty((dr.size_v(mi.Spectrum), 0), np.float32)
+    sensor, sampler = scene.sensors()[0], mi.load_dict({"type": "multijitter", "sample_count": samples})
+    samples = sampler.sample_count()
+    sampler.set_samples_per_wavefront(samples)
+    sampler.seed(seed, len(rows) * samples)
+    pixel = dr.arange(mi.UInt32, len(rows) * samples) // samples
+    corner = mi.Point2f(*(dr.gather(mi.Float, mi.Float(axis.astype(np.float32)), pixel) for axis in (columns, rows)))
+    height, width = pixels.shape
+    ray, _ = sensor.sample_ray(0.0, 0.5, (corner + sampler.next_2d()) / mi.Point2f(width, height), mi.Point2f(0.5))
+    light, _, _ = scene.integrator().sample(scene, sampler, ray)
+    paths: NDArray[np.float32] = np.array(light, dtype=np.float32).reshape(-1, len(rows), samples)
+    return np.asarray(paths.mean(axis=2))
 
 
 def _load(
@@ -171,7 +177,11 @@ def _load(
     panel = materials.albedo[NOTHING] * np.float32(lamp.white) * materials.brightness[NOTHING]
     scene: dict[str, Any] = {
         "type": "scene",
-        "integrator": {"type": specular_integrator()},
+        "integrator": {
+            "type": specular_integrator(),
+            "index": N_POLYCARBONATE,
+            "gloss": 1.0 if snapshot.part is None else snapshot.part.gloss,
+        },
         "camera": {
             "type": "perspective",
             "to_world": mi.ScalarTransform4f(looks),
@@ -182,16 +192,7 @@ def _load(
             "principal_point_offset_y": 0.5 - k.cy / k.height,
             "near_clip": 10.0,
             "far_clip": 1e5,
-            # Its samples of a pixel are spread evenly, the choices at glass too.
-            "sampler": {"type": "multijitter"},
-            "film": {
-                "type": "hdrfilm",
-                "width": k.width,
-                "height": k.height,
-                "pixel_format": "luminance" if len(panel) == 1 else "rgb",
-                "component_format": "float32",
-                "rfilter": {"type": "box"},
-            },
+            "film": {"type": "hdrfilm", "width": k.width, "height": k.height},
         },
         "room": {"type": "constant", "radiance": lamp.white * lamp.ambient},
         "panel": {
@@ -209,7 +210,7 @@ def _load(
         scene[f"body{number}"] = _shining(points * 1000, light[:, np.newaxis] * albedo)
     part = snapshot.part
     if part is not None and snapshot.part_pose is not None:
-        scene["part"] = _glass(part.mesh, part.gloss)
+        scene["part"] = _glass(part.mesh)
         if snapshot.skins:
             scene["skins"] = _skins(snapshot.skins, eye.inverse(), lamp, materials.albedo[PART])
     return mi.load_dict(scene)
@@ -257,14 +258,9 @@ def _shining(corners_mm: NDArray[np.float64], light: NDArray[np.float32]) -> Any
     return _mesh(corners_mm, properties, {"vertex_light": light})
 
 
-def _glass(mesh: trimesh.Trimesh, gloss: float) -> Any:
-    bsdf = {
-        "type": "dielectric",
-        "int_ior": N_POLYCARBONATE,
-        "ext_ior": 1.0,
-        "specular_reflectance": {"type": "uniform", "value": gloss},
-    }
-    return _mesh(np.asarray(mesh.triangles), {"mesh_bsdf": bsdf}, {}, corner_normals(mesh))
+def _glass(mesh: trimesh.Trimesh) -> Any:
+    # How much it mirrors and refracts the integrator knows.
+    return _mesh(np.asarray(mesh.triangles), {"mesh_bsdf": {"type": "dielectric"}}, {}, corner_normals(mesh))
 
 
 def _ring(lamp: Lamp, eye: Pose) -> Any:

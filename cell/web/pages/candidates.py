@@ -26,7 +26,7 @@ def put(site: Site) -> None:
     @ui.page("/candidates", response_timeout=PATIENCE_S)
     async def candidates(request: Request) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "candidates")
+        frame(site, visit, request, "candidates")
         markup(visit.render("candidates_head.html.j2"))
         page = _Candidates(site, visit)
         await page.refresh()

@@ -22,7 +22,7 @@ def put(site: Site) -> None:
     @ui.page("/charts", response_timeout=PATIENCE_S)
     async def charts(request: Request) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "charts")
+        frame(site, visit, request, "charts")
         markup(await site.read(partial(_render, visit)))
 
 

@@ -25,7 +25,7 @@ def put(site: Site) -> None:
     @ui.page("/", response_timeout=PATIENCE_S)
     async def line(request: Request) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "line")
+        frame(site, visit, request, "line")
         state = markup(_state(site, visit))
         commands = _Commands(site, visit) if site.line is not None else None
         key, overview = await site.read(shared.read)

@@ -27,7 +27,7 @@ def put(site: Site) -> None:
     @ui.page("/parts/{entry}", response_timeout=PATIENCE_S)
     async def part(request: Request, entry: int) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "parts")
+        frame(site, visit, request, "parts")
         try:
             head, rest, verdict = await site.read(partial(_render, site, visit, entry))
         except CellError as error:
@@ -41,14 +41,14 @@ def put(site: Site) -> None:
     @ui.page("/parts/{entry}/{place}", response_timeout=PATIENCE_S)
     async def picture(request: Request, entry: int, place: int) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "parts")
+        frame(site, visit, request, "parts")
         ui.add_head_html('<script src="/static/zoom.js" defer></script>')
 
         def render(session: Session) -> str:
             inspection = by_entry(session, entry)
             view = next((v for v in shown_views(site, session, inspection, whole=True) if v.place == place), None)
             if view is None or not view.source:
-                raise CellError(visit.texts("picture gone"))
+                raise CellError(visit.texts("no picture" if view is None else "picture gone"))
             return visit.render("picture.html.j2", i=inspection, v=view)
 
         try:

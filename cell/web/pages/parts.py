@@ -21,7 +21,7 @@ def put(site: Site) -> None:
     @ui.page("/parts", response_timeout=PATIENCE_S)
     async def parts(request: Request, verdict: str = "", part: str = "", before: int | None = None) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "parts")
+        frame(site, visit, request, "parts")
         wanted = verdict if verdict in _VERDICTS else None
         name = part.strip() or None
         rows = await site.read(partial(read_rows, count=_ROWS + 1, verdict=wanted, named=name, before=before))

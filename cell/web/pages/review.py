@@ -22,7 +22,7 @@ def put(site: Site) -> None:
     @ui.page("/review", response_timeout=PATIENCE_S)
     async def review(request: Request, before: int | None = None) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "review")
+        frame(site, visit, request, "review")
         markup(await site.read(partial(_render, site, visit, before)))
 
 

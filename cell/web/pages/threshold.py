@@ -22,7 +22,7 @@ def put(site: Site) -> None:
     @ui.page("/threshold", response_timeout=PATIENCE_S)
     async def threshold(request: Request) -> None:
         visit = Visit.of(request)
-        frame(visit, request, "threshold")
+        frame(site, visit, request, "threshold")
         scored = await site.read(partial(newest_scored, count=_PARTS))
         if scored is None or not scored.parts:
             markup(visit.render("problem.html.j2", problem=visit.texts("no model")))

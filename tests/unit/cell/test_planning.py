@@ -11,8 +11,10 @@ import pytest
 from cell.config import load_cell, load_part
 from cell.interfaces import ArmState, Intrinsics, MotionRejected
 from cell.motion import stored
+from cell.motion.collision import Load
+from cell.motion.legs import LegTimer
 from cell.motion.order import shortest_round
-from cell.motion.panda import A_MAX, J_MAX, V_MAX, forward
+from cell.motion.panda import A_MAX, J_MAX, TOOL_A_MAX, V_MAX, forward
 from cell.motion.paths import move_time, planned_path
 from cell.motion.round import grasp_pose
 from cell.motion.stillness import expected_blur_px
@@ -234,6 +236,21 @@ def test_weak_grasp_is_moved_slowly_or_refused(empty_store):
     heavy = PART.model_copy(update={"mass": PART.mass.model_copy(update={"nominal_g": 500.0})})
     with pytest.raises(MotionRejected, match=r"gripper: .*raise force_n"):
         planned_round(slippery, heavy, FOLDER)
+
+
+def _lowered(by_mm: float):
+    grasps = tuple(
+        grasp.model_copy(update={"position_mm": tuple(np.subtract(grasp.position_mm, (0, 0, by_mm)))})
+        for grasp in PART.grasps
+    )
+    return PART.model_copy(update={"grasps": grasps})
+
+
+def test_an_empty_hand_brakes_as_the_gap_below_its_tips_asks_for():
+    """The ring's grasps leave 5 mm."""
+    gaps = {by_mm: LegTimer(FILE, _lowered(by_mm), None).tool(Load(0.08)) for by_mm in (-100.0, 0.0, 2.5)}
+    assert gaps[-100.0].acceleration_m_s2 == TOOL_A_MAX
+    assert gaps[0.0].acceleration_m_s2 == pytest.approx(2 * gaps[2.5].acceleration_m_s2)
 
 
 def test_stored_round_is_plain_data(tmp_path, planned):

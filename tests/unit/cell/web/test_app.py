@@ -93,10 +93,16 @@ def test_a_script_in_a_note_stays_a_text(client, site):
     assert "${alert" not in page and "alert(1)}`" not in page
 
 
-def test_what_there_is_not_is_said(client):
-    for path in ("/parts/99999", "/parts/2/99", "/nowhere", "/parts/x"):
-        answer = client.get(path)
-        assert "Traceback" not in answer.text and answer.status_code in (200, 404, 422)
+@pytest.mark.parametrize("path", ["/nowhere", "/parts/x", "/parts/1/2/3"])
+def test_an_address_that_leads_to_nothing_says_so_and_leads_back(client, path):
+    answer = client.get(path, headers={"Accept-Language": "de"})
+    assert answer.status_code == 404
+    assert "Unter dieser Adresse ist nichts" in answer.text and 'href="/"' in answer.text
+
+
+def test_a_part_or_picture_that_there_is_not_is_said(client, site):
+    assert "99999" in client.get("/parts/99999").text
+    assert "no such picture" in client.get(f"/parts/{entries(site)[0]}/99", headers={"Accept-Language": "en"}).text
 
 
 def test_login_sets_a_cookie_that_scripts_cannot_read(client, site):
