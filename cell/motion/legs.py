@@ -116,7 +116,8 @@ class LegTimer:
         """Return how far above the plane that the part stands on the finger tips stop at the lowest of its grasps."""
         gaps = []
         for grasp in self._part.grasps:
-            one = np.concatenate(hand_hulls_mm()["finger"]) + (0.0, grasp.width_mm / 2, 0.0)
+            opened = np.array([0.0, grasp.width_mm / 2, 0.0])
+            one = np.concatenate(hand_hulls_mm()["finger"]) + opened
             both = np.concatenate([one, one * (-1.0, -1.0, 1.0)])
             gaps.append(float(grasp_pose(grasp).apply(both / 1000)[:, 2].min()))
         return max(_LEAST_GAP_M, min(gaps))
