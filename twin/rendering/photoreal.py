@@ -108,7 +108,7 @@ class PhotorealScene:
         scene = _load(self._bodies.surfaces(snapshot), snapshot, frame, camera, lamp, materials)
         light = np.empty((n_channels, *glass.shape), np.float32)
         light[:, glass] = _mean_light(scene, glass, samples=self.samples, seed=seed)
-        light[:, ~glass] = _mean_light(scene, ~glass, samples=_MATT_SAMPLES, seed=seed + 1)
+        light[:, ~glass] = _mean_light(scene, ~glass, samples=_MATT_SAMPLES, seed=seed ^ 1)
         return light
 
 
