@@ -116,7 +116,7 @@ SMALL += [("flash", 0.2), ("flash", 0.5), ("deformation", 0.2), ("deformation", 
 
 @pytest.mark.parametrize("kind, size", SMALL)
 def test_few_samples_keep_the_contrast_of_small_defects(renderer, kind: str, size: float) -> None:
-    """Against 529 samples: the share of a defect's contrast that is left, over several places.
+    """Against 529 samples and more where it glints: the share of a defect's contrast that is left, over several places.
 
     The change that the defect makes is projected on the change it makes in the reference (a matched filter). Two
     references of their own seeds are held against each other, so that what noise they have does not count.

@@ -26,7 +26,7 @@ from twin.snapshot import PartBody, Snapshot
 from twin.world import world_config
 
 _WIDTH, _HEIGHT = 640, 480
-# Of a depth buffer of half a millimetre a pixel: the slope of a surface within one pixel stays below this.
+# Pixels are half a millimetre wide: within one a steep surface's depth changes by no more than this.
 _TOLERANCE_M = 0.0008
 # A defect counts as seen from a view when this share of its points is.
 _SEEN_SHARE = 0.3

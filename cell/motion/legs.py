@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from cell.interfaces import JointTrajectory, MotionRejected
 from cell.motion.collision import CollisionModel, Contact, Load
 from cell.motion.panda import TOOL_A_MAX, forward, hand_hulls_mm
-from cell.motion.round import grasp_pose, place_pose
-from cell.motion.trajectory import ToolLimits, time_path
+from cell.motion.round import LET_GO_M, grasp_pose, place_pose
+from cell.motion.trajectory import ToolLimits, joined, time_path
 from cell.schema import CellFile, PartFile
 
 _LIFT_ASIDE_M = 0.01
+_AT_PLACE_M = LET_GO_M + 1e-3
 _SAMPLES_CHECKED = 5
 _GRAVITY_M_S2 = 9.81
 _GRIP_SAFETY = 2.0
@@ -36,7 +37,15 @@ class LegTimer:
         self._part = part
         self._model = model
 
-    def time(self, start: str, end: str, pieces: Sequence[NDArray[np.float64]], load: Load) -> JointTrajectory:
+    def time(
+        self,
+        start: str,
+        end: str,
+        pieces: Sequence[NDArray[np.float64]],
+        load: Load,
+        *,
+        lands: bool = False,
+    ) -> JointTrajectory:
         """Time a leg and check it again; the arm stops at the corners where rounding them would touch something.
 
         Parameters
@@ -47,19 +56,26 @@ class LegTimer:
             Joint positions, rad, of its waypoints, one piece after the other; a piece may be empty.
         load : Load
             What is in the hand and what lies.
+        lands : bool
+            Whether the last piece leads a held part down onto the scale. It is then a way of its own, so gentle that
+            the part does not come down to the pan before it is let go.
 
         Raises
         ------
         MotionRejected
             Something would be touched even so, or no timing is within the limits.
         """
-        waypoints = np.concatenate([piece for piece in pieces if len(piece)])
-        tool = self.tool(load)
-        trajectory = time_path(waypoints, goal=end, tool=tool)
-        contact = self._recheck(trajectory, load)
-        if contact is not None:
-            trajectory = time_path(waypoints, goal=end, tool=tool, rounded=False)
+        *before, landing = pieces if lands else [*pieces, np.empty((0, 7))]
+        waypoints = np.concatenate([piece for piece in before if len(piece)])
+        tool, gently = self.tool(load), ToolLimits(acceleration_m_s2=_braking(LET_GO_M))
+        for rounded in (True, False):
+            trajectory = time_path(waypoints, goal=end, tool=tool, rounded=rounded)
+            if lands:
+                down = np.concatenate([waypoints[-1:], landing])
+                trajectory = joined(end, [trajectory, time_path(down, goal=end, tool=gently)])
             contact = self._recheck(trajectory, load)
+            if contact is None:
+                break
         if contact is not None:
             raise MotionRejected("arm", f"planning the way from {start} to {end}", str(contact), _REMEDY)
         return trajectory
@@ -89,7 +105,7 @@ class LegTimer:
         for place in places:
             lying = place_pose(place)
             for grasp in self._part.grasps:
-                if np.abs((lying @ grasp_pose(grasp)).position_m - end_m).max() < 1e-3:
+                if np.abs((lying @ grasp_pose(grasp)).position_m - end_m).max() < _AT_PLACE_M:
                     support |= self._model.support(lying)
         return replace(load, support=support)
 
@@ -99,7 +115,7 @@ class LegTimer:
         An empty hand, which comes to a part or leaves one, brakes so that its tips keep off what carries that.
         """
         if load.held is None:
-            return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, _GAP_USED * self._gap_m() * _SPRING_RAD_S**2))
+            return ToolLimits(acceleration_m_s2=_braking(self._gap_m(load.opening_m)))
         force_n = min(grasp.force_n for grasp in self._part.grasps)
         friction_n = 2 * self._file.motion.pad_friction * force_n / _GRIP_SAFETY
         spare = friction_n / (self._part.mass.nominal_g / 1000) - _GRAVITY_M_S2
@@ -112,12 +128,17 @@ class LegTimer:
             )
         return ToolLimits(acceleration_m_s2=min(TOOL_A_MAX, spare))
 
-    def _gap_m(self) -> float:
+    def _gap_m(self, opening_m: float) -> float:
         """Return how far above the plane that the part stands on the finger tips stop at the lowest of its grasps."""
         gaps = []
         for grasp in self._part.grasps:
-            opened = np.array([0.0, grasp.width_mm / 2, 0.0])
+            opened = np.array([0.0, 500 * opening_m, 0.0])
             one = np.concatenate(hand_hulls_mm()["finger"]) + opened
             both = np.concatenate([one, one * (-1.0, -1.0, 1.0)])
             gaps.append(float(grasp_pose(grasp).apply(both / 1000)[:, 2].min()))
         return max(_LEAST_GAP_M, min(gaps))
+
+
+def _braking(gap_m: float) -> float:
+    """Return how hard, m/s², the arm may brake that comes to rest so far above something."""
+    return min(TOOL_A_MAX, _GAP_USED * gap_m * _SPRING_RAD_S**2)

@@ -19,6 +19,7 @@ from cell.motion.paths import Check, move_time, planned_path, straight_contact
 from cell.motion.round import (
     FEEDER,
     HOME,
+    LET_GO_M,
     SCALE,
     Round,
     Stop,
@@ -122,11 +123,11 @@ class RoundPlanner:
         views = [[f"{grasp.name}-{view.name}" for view in self._part.views] for grasp in self._part.grasps]
         bins = {over_bin(name): getattr(scene.bins, name) for name in ("ok", "reject", "recheck")}
 
-        self._handle(FEEDER, scene.feeder, first, arrive_held=False)
-        self._handle(SCALE, scene.scale, first, arrive_held=True)
-        self._handle(on_scale(second), scene.scale, second, arrive_held=False)
+        self._handle(FEEDER, scene.feeder, first)
+        self._handle(SCALE, scene.scale, first, above_m=LET_GO_M)
+        self._handle(on_scale(second), scene.scale, second)
         for name, place in bins.items():
-            self._handle(name, place, second, arrive_held=True)
+            self._handle(name, place, second)
         for grasp, names in zip(self._part.grasps, views, strict=True):
             for view, name in zip(self._part.views, names, strict=True):
                 self._show(name, view_pose(view, grasp, self._part, scene.camera), grasp)
@@ -235,10 +236,11 @@ class RoundPlanner:
             raise self._refuse(name, contacts)
         self._graph.nodes += nodes
 
-    def _handle(self, name: str, place: Place, grasp: GraspPoint, *, arrive_held: bool) -> None:
-        """Add the ways of taking a part from a place or laying it there: straight down, and straight up again."""
+    def _handle(self, name: str, place: Place, grasp: GraspPoint, *, above_m: float = 0.0) -> None:
+        """Add the ways of taking a part from a place or letting it go there: straight down, and straight up again."""
         lying = place_pose(place)
-        at = lying @ grasp_pose(grasp)
+        on_it = lying @ grasp_pose(grasp)
+        at = Pose(on_it.rotation, on_it.position_m + np.array([0, 0, above_m]))
         support = self._model.support(lying)
         empty = Load(OPENING_MAX_M, lying=lying, support=support)
         held = replace(self._held(grasp), support=support)
@@ -385,8 +387,10 @@ class RoundPlanner:
                 legs[SCALE, beside] = self._legs.time(SCALE, beside, [leaving.lift[:-1], way], load)
                 legs[beside, arriving.name] = self._legs.time(beside, arriving.name, [arriving.lift[::-1]], load)
             else:
+                pieces = [leaving.lift[:-1], way, arriving.lift[-2::-1]]
+                lands = arriving.name == SCALE
                 legs[leaving.name, arriving.name] = self._legs.time(
-                    leaving.name, arriving.name, [leaving.lift[:-1], way, arriving.lift[-2::-1]], load
+                    leaving.name, arriving.name, pieces, load, lands=lands
                 )
         stops = {graph.nodes[index].name: graph.nodes[index].q for index in in_round}
         shown = [{name: Stop(name, q) for name, q in stops.items() if name in names} for names in views]

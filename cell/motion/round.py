@@ -11,6 +11,9 @@ from cell.interfaces import JointTrajectory, Pose
 from cell.schema import CameraMount, GraspPoint, PartFile, Place, View
 
 HOME, FEEDER, SCALE = "home", "feeder", "scale"
+LET_GO_M = 0.001
+"""So far above the scale's pan a part is let go: on a pan, a stiff arm that is off by half of it would weigh."""
+
 _PARALLEL = 0.2
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cell.motion.planning import RoundPlanner
 
 # Raised whenever the same files would be planned differently.
-_PLANNER_VERSION = 2
+_PLANNER_VERSION = 3
 _LIBRARIES = ("numpy", "ompl", "pybullet", "scipy", "toppra")
 
 
@@ -146,7 +146,11 @@ def _key(file: CellFile, part: PartFile, hulls_m: list[NDArray[np.float64]]) -> 
         "motion": file.motion.model_dump(mode="json", exclude={"speed", "still"}),
         "part": part.model_dump(mode="json", include={"grasps", "views", "centre_mm", "mass", "picture_width_mm"}),
         "limits": [
-            np.asarray(limit).tolist() for limit in (panda.Q_MIN, panda.Q_MAX, panda.V_MAX, panda.A_MAX, panda.J_MAX)
+            np.asarray(limit).tolist()
+            for limit in (
+                *(panda.Q_MIN, panda.Q_MAX, panda.V_MAX, panda.A_MAX, panda.J_MAX),
+                *(panda.TOOL_V_MAX, panda.TOOL_A_MAX),
+            )
         ],
     }
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())

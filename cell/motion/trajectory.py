@@ -74,7 +74,7 @@ def time_path(
     tool = tool or ToolLimits()
     if not rounded and len(waypoints) > 2:
         pieces = [time_path(np.stack(pair), goal=goal, speed=speed, tool=tool) for pair in pairwise(waypoints)]
-        return _joined(goal, pieces)
+        return joined(goal, pieces)
     length, places = _rounded(waypoints)
     if length < _REST_RAD:
         return JointTrajectory(goal, np.array([0.0, SAMPLE_S]), waypoints[[0, -1]], np.zeros((2, waypoints.shape[1])))
@@ -88,7 +88,8 @@ def time_path(
     raise MotionRejected("arm", f"timing the way to {goal}", "no timing within the limits was found", _REMEDY)
 
 
-def _joined(goal: str, pieces: Sequence[JointTrajectory]) -> JointTrajectory:
+def joined(goal: str, pieces: Sequence[JointTrajectory]) -> JointTrajectory:
+    """Return one motion of several, each of which begins at rest where the one before it ends."""
     positions = np.concatenate([pieces[0].positions_rad, *[piece.positions_rad[1:] for piece in pieces[1:]]])
     velocities = np.concatenate([pieces[0].velocities_rad_s, *[piece.velocities_rad_s[1:] for piece in pieces[1:]]])
     return JointTrajectory(goal, _sample_times(len(positions)), positions, velocities)

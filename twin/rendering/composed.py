@@ -23,8 +23,8 @@ class ComposedScene:
     """The cell as the camera sees it; see `twin.rendering.geometry.Renderer`.
 
     The part, the fingers and the palm are drawn triangle by triangle, at the middle of each pixel, the same whatever
-    draws the rest. The arm in its dark sleeve and the cell's boxes are far out of focus: `around` draws them at half
-    size, and they are laid behind or before by depth.
+    draws the rest. The arm in its dark sleeve and the cell's boxes are mostly far out of focus: `around` draws them at
+    half size, and they are laid behind or before by depth.
     """
 
     def __init__(self, around: Renderer) -> None:
@@ -53,12 +53,22 @@ class ComposedScene:
         kinds = np.repeat(np.array([PART, ARM, FINGER], np.uint8), [len(part), len(palm), len(fingers)])
 
         around = self.around.render(snapshot, camera.resized(max(1, k.width // 2), max(1, k.height // 2)))
-        size = (k.width, k.height)
-        surface = np.asarray(cv2.resize(around.surface, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-        # The inverse of depth is what runs straight over a plane.
-        inverse = np.asarray(cv2.resize(1 / around.depth_m, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        surface, inverse = _enlarged(around, (k.width, k.height))
         _compose(kinds, len(part), inverse, depth, surface, faces)
         return Geometry(depth, surface, faces)
+
+
+def _enlarged(drawn: Geometry, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return surfaces and inverse depths (H, W), 1/m, of a size (W, H) from about half of it."""
+    beside = np.ones((3, 3), np.uint8)
+    rim = (cv2.dilate(drawn.surface, beside) != cv2.erode(drawn.surface, beside)).astype(np.uint8)
+    near = 1 / drawn.depth_m
+    surface, rim, stepped = (
+        cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT) for plane in (drawn.surface, rim, near)
+    )
+    # The inverse of depth is what runs straight over a plane; at its rim nothing runs on.
+    inverse = np.where(rim, stepped, cv2.resize(near, size, interpolation=cv2.INTER_LINEAR))
+    return np.asarray(surface, np.uint8), np.asarray(inverse, np.float32)
 
 
 @parallel_kernel

@@ -7,6 +7,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
@@ -23,14 +24,21 @@ from twin.rendering.skins import hidden_share
 from twin.snapshot import Snapshot
 
 N_POLYCARBONATE = 1.585
-SAMPLES = 49
+SAMPLES = 25
 """Paths of a pixel that shows the part, a square number; `benchmarks/test_photoreal.py` holds them against 529."""
+
+GLINT_SAMPLES = 289
+"""Paths more of each pixel near a glint, which glass gives that mirrors the ring light in less than a pixel."""
 
 _INSTALL = "pip install mitsuba"
 _INSTALL_LLVM = "apt-get install libllvm19"
 _OLDEST_LLVM = (16,)
 # Paths of a pixel that shows no glass: enough for edges.
 _MATT_SAMPLES = 4
+# The ring shines so strongly that a pixel of whose paths one meets it is off by tenths of a full well, and by next to
+# nothing otherwise. A glint is long and thin: so many pixels around, its other pixels may have been missed.
+_GLINT = 0.1
+_GLINT_ACROSS_PX = 11
 # How broad the shining ring is, a share of its diameter.
 _RING_SHARE = 0.2
 _RING_SEGMENTS = 96
@@ -106,9 +114,12 @@ class PhotorealScene:
         mi.set_variant("llvm_ad_mono" if n_channels == 1 else "llvm_ad_rgb")
         frame = forward(snapshot.joints) if snapshot.part_pose is None else snapshot.part_pose
         scene = _load(self._bodies.surfaces(snapshot), snapshot, frame, camera, lamp, materials)
-        light = np.empty((n_channels, *glass.shape), np.float32)
-        light[:, glass] = _mean_light(scene, glass, samples=self.samples, seed=seed)
-        light[:, ~glass] = _mean_light(scene, ~glass, samples=_MATT_SAMPLES, seed=seed ^ 1)
+        light, error = np.empty((n_channels, *glass.shape), np.float32), np.zeros(glass.shape, np.float32)
+        light[:, ~glass], _ = _mean_light(scene, ~glass, samples=_MATT_SAMPLES, seed=seed ^ 1)
+        light[:, glass], error[glass] = _mean_light(scene, glass, samples=self.samples, seed=seed)
+        glints = glass & (cv2.dilate(error, np.ones((_GLINT_ACROSS_PX, _GLINT_ACROSS_PX))) > _GLINT)
+        more, _ = _mean_light(scene, glints, samples=GLINT_SAMPLES, seed=seed ^ 2)
+        light[:, glints] += (more - light[:, glints]) * (GLINT_SAMPLES / (self.samples + GLINT_SAMPLES))
         return light
 
 
@@ -135,14 +146,19 @@ def _refuse_where_missing() -> None:
     raise ConfigError(f"camera: renderer photoreal needs LLVM 16 or newer, {found}{where}: {_INSTALL_LLVM}")
 
 
-def _mean_light(scene: Any, pixels: NDArray[np.bool_], *, samples: int, seed: int) -> NDArray[np.float32]:
-    """Return the mean light (C, N) of so many paths in each of the N pixels that are marked in (H, W)."""
+def _mean_light(
+    scene: Any, pixels: NDArray[np.bool_], *, samples: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean light (C, N) of so many paths in each of the N pixels that are marked in (H, W).
+
+    And its standard error (N,), of the channel where it is largest, as if the paths had nothing to do with each other.
+    """
     import drjit as dr
     import mitsuba as mi
 
     rows, columns = np.nonzero(pixels)
     if len(rows) == 0:
-        return np.empty((dr.size_v(mi.Spectrum), 0), np.float32)
+        return np.empty((dr.size_v(mi.Spectrum), 0), np.float32), np.empty(0, np.float32)
     sensor, sampler = scene.sensors()[0], mi.load_dict({"type": "multijitter", "sample_count": samples})
     samples = sampler.sample_count()
     sampler.set_samples_per_wavefront(samples)
@@ -153,7 +169,9 @@ def _mean_light(scene: Any, pixels: NDArray[np.bool_], *, samples: int, seed: in
     ray, _ = sensor.sample_ray(0.0, 0.5, (corner + sampler.next_2d()) / mi.Point2f(width, height), mi.Point2f(0.5))
     light, _, _ = scene.integrator().sample(scene, sampler, ray)
     paths: NDArray[np.float32] = np.array(light, dtype=np.float32).reshape(-1, len(rows), samples)
-    return np.asarray(paths.mean(axis=2))
+    mean = paths.mean(axis=2)
+    variance = np.einsum("cns,cns->cn", paths, paths) / samples - mean**2  # nothing as large as the paths
+    return mean, np.sqrt(np.maximum(variance, 0).max(axis=0) / samples)
 
 
 def _load(

@@ -253,6 +253,19 @@ def test_an_empty_hand_brakes_as_the_gap_below_its_tips_asks_for():
     assert gaps[0.0].acceleration_m_s2 == pytest.approx(2 * gaps[2.5].acceleration_m_s2)
 
 
+def test_a_tilted_hand_brakes_as_the_lower_of_its_open_fingers_asks_for():
+    def limit(opening_m: float, height_mm: float) -> float:
+        turn = {"opening": (0.0, np.cos(tilt), np.sin(tilt)), "approach": (0.0, np.sin(tilt), -np.cos(tilt))}
+        grasp = PART.grasps[0].model_copy(update={**turn, "position_mm": (0.0, 0.0, height_mm)})
+        timer = LegTimer(FILE, PART.model_copy(update={"grasps": (grasp, grasp)}), None)
+        return timer.tool(Load(opening_m)).acceleration_m_s2
+
+    tilt = np.radians(30)
+    lower_mm = (0.080 - 0.072) * 1000 / 2 * np.sin(tilt)
+    assert limit(0.080, 40.0) < limit(0.072, 40.0) < TOOL_A_MAX
+    assert limit(0.072, 40.0) == pytest.approx(limit(0.080, 40.0 + lower_mm))
+
+
 def test_stored_round_is_plain_data(tmp_path, planned):
     path = tmp_path / "round.npz"
     stored._write(path, planned)

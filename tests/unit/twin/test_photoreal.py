@@ -18,8 +18,9 @@ from twin.camera import TwinCameraConfig, picture
 from twin.conditions import Conditions
 from twin.parts.ring import Ring, RingConfig
 from twin.parts.skin import Skin
+from twin.rendering import photoreal
 from twin.rendering.geometry import ARM, BOXES, FINGER, NOTHING, PAN, PART
-from twin.rendering.photoreal import N_POLYCARBONATE, PhotorealScene
+from twin.rendering.photoreal import N_POLYCARBONATE, SAMPLES, PhotorealScene
 from twin.rendering.pinhole import Pinhole
 from twin.rendering.shading import Lamp, Materials
 from twin.snapshot import PartBody, Snapshot
@@ -80,6 +81,34 @@ def test_a_plate_lets_through_and_mirrors_what_fresnel_says(clear, body, turn_de
     reflectance = (across**2 + along**2) / 2
     mirrored = 2 * reflectance / (1 + reflectance)
     assert seen.mean() == pytest.approx(mirrored * ROOM + (1 - mirrored) * PANEL, rel=0.03)
+
+
+def test_a_part_mirrors_as_much_as_its_gloss_says(clear, body):
+    """In closed form, as above, with all that is mirrored halved each time."""
+    seen = clear(replace(body(trimesh.creation.box((80, 60, 2.0))), gloss=0.5), plate(0))[18:30, 24:40]
+    r = ((N_POLYCARBONATE - 1) / (N_POLYCARBONATE + 1)) ** 2
+    through = (1 - r) ** 2 / (1 - (r / 2) ** 2)
+    assert seen.mean() == pytest.approx((r / 2 + r / 2 * through) * ROOM + through * PANEL, rel=0.01)
+
+
+def test_glints_are_found_by_few_paths_and_shine_as_by_many(clear, body, monkeypatch):
+    """A ball of glass, in which the ring is mirrored in less than a pixel."""
+    ball = body(trimesh.creation.icosphere(subdivisions=4, radius=5.0))
+    ring = Lamp(np.array([[0.1, 0.0]], np.float32), 1.0, 0.42, 0.0)
+
+    def light(seed, *, samples):
+        monkeypatch.setattr(clear.scene, "samples", samples)
+        return clear(ball, plate(0), lamp=ring, seed=seed)
+
+    seeds = range(8)
+    many = np.mean([light(seed, samples=2025) for seed in (100, 101)], axis=0)
+    few = np.array([light(seed, samples=SAMPLES) for seed in seeds])
+    monkeypatch.setattr(photoreal, "_GLINT", np.inf)
+    fewer = np.array([light(seed, samples=SAMPLES) for seed in seeds])
+    assert many.max() > 1
+    error = few.sum(axis=(1, 2)).std() / np.sqrt(len(seeds))
+    assert few.sum(axis=(1, 2)).mean() == pytest.approx(many.sum(), abs=4 * error, rel=0.02)
+    assert np.sqrt(((few - many) ** 2).mean()) < 0.5 * np.sqrt(((fewer - many) ** 2).mean())
 
 
 def test_without_a_part_the_panel_is_dark_and_fills_the_picture(clear):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
@@ -7,18 +9,21 @@ from cell.interfaces import Pose
 from cell.motion.panda import forward
 from cell.motion.round import grasp_pose
 from cell.motion.stored import planned_round
+from cell.schema import Box
 from twin.camera import TwinCameraConfig, _say_that_egl_is_missing, picture
 from twin.parts.ring import Ring, RingConfig
 from twin.parts.skin import Skin
 from twin.rendering.composed import ComposedScene
 from twin.rendering.egl import EglSurroundings
-from twin.rendering.geometry import ARM, FAR_M, FINGER, NOTHING, PART
+from twin.rendering.geometry import ARM, BOXES, FAR_M, FINGER, NOTHING, PART
 from twin.rendering.tiny import TinySurroundings
 from twin.snapshot import Snapshot
 from twin.world import panda_urdf
 
 FILE, RING = load_cell("twin").content, load_part("ring").content
 HOME = np.array(FILE.motion.home_rad)
+# Far from the arm, looking away from it.
+EYE = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([3.0, 0.0, 1.5]))
 BENT = (-0.08, 0.02, 3e-4, -2e-4)
 
 
@@ -54,6 +59,60 @@ def test_pictures_lie_where_the_intrinsics_say_to_a_fraction_of_a_pixel(scene, b
         assert drawn.depth_m[drawn.surface == PART] == pytest.approx(0.4199, abs=1e-5)
     assert np.abs(away).max() < 0.75
     np.testing.assert_allclose(np.mean(away, axis=0), 0, atol=0.15)
+
+
+@pytest.fixture(params=["tiny", "egl"])
+def before_a_box(request):
+    """The surroundings of a scene whose one box stands across the way to +x, far from the arm."""
+    if request.param == "egl":
+        request.getfixturevalue("needs_egl")
+    box = Box(name="box", size_m=(0.02, 0.05, 0.04), position_m=(3.43, 0.012, 1.507))
+    around = {"tiny": TinySurroundings, "egl": EglSurroundings}[request.param]
+    with around(FILE.scene.model_copy(update={"boxes": (box,)}), pan_m=0.13) as surroundings:
+        yield surroundings
+
+
+@pytest.mark.parametrize("width, height", [(160, 120), (201, 151), (1290, 970)])
+def test_boxes_lie_where_the_intrinsics_say(before_a_box, width, height):
+    """A box whose front is 0.42 m away; the largest picture is larger than OpenGL's buffer."""
+    camera = TwinCameraConfig(width=width, height=height).pinhole(FILE.scene.camera)
+    camera = replace(camera, pose=EYE)
+    drawn = before_a_box.render(Snapshot(HOME, np.full(2, 0.04), None, None), camera)
+    corners = np.array([[3.42, 0.012 + y, 1.507 + z] for y in (-0.025, 0.025) for z in (-0.02, 0.02)])
+    pixels, _ = camera.project(corners)
+    (left, top), (right, bottom) = pixels.min(axis=0), pixels.max(axis=0)
+    rows, columns = np.nonzero(drawn.surface == BOXES)
+    assert (columns.min(), columns.max() + 1) == pytest.approx((left, right), abs=0.75)
+    assert (rows.min(), rows.max() + 1) == pytest.approx((top, bottom), abs=0.75)
+    assert len(rows) == pytest.approx((right - left) * (bottom - top), rel=0.03)
+    assert drawn.depth_m[drawn.surface == BOXES] == pytest.approx(0.42, abs=1e-4)
+    assert set(np.unique(drawn.surface)) == {BOXES, NOTHING}
+
+
+@pytest.mark.parametrize("width, height", [(320, 240), (321, 241)])
+@pytest.mark.parametrize("away_m", [0.38, 0.46])
+def test_what_is_nearer_hides_what_is_behind_it(before_a_box, body, away_m, width, height):
+    """A plate, wider than the box and half as high, before it and behind it."""
+    camera = replace(TwinCameraConfig(width=width, height=height).pinhole(FILE.scene.camera), pose=EYE)
+    pose = EYE @ Pose(np.eye(3), np.array([-0.012, -0.007, away_m + 1e-4]))
+    part = body(trimesh.creation.box((80.0, 20.0, 0.2)))
+    drawn = ComposedScene(before_a_box).render(Snapshot(HOME, np.full(2, 0.04), part, pose), camera)
+    plate, box = drawn.surface == PART, drawn.surface == BOXES
+    per_m = camera.intrinsics.fx
+    whole, front = 0.08 * 0.02 * (per_m / away_m) ** 2, 0.05 * 0.04 * (per_m / 0.42) ** 2
+    both = min(0.05 / 0.42, 0.08 / away_m) * min(0.04 / 0.42, 0.02 / away_m) * per_m**2
+    # The box is drawn at half size: its rim may be off by a pixel.
+    rim = 0.75 * 2 * 0.09 / 0.42 * per_m
+    assert plate.sum() == pytest.approx(whole - both * (away_m > 0.42), abs=rim)
+    assert box.sum() == pytest.approx(front - both * (away_m < 0.42), abs=rim)
+    ((left, top), (right, bottom)), _ = camera.project(np.array([[3.42, 0.037, 1.527], [3.42, -0.013, 1.487]]))
+    rows, columns = np.nonzero(box)
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == pytest.approx(
+        (left, right, top, bottom), abs=1.5
+    )
+    assert drawn.depth_m[plate] == pytest.approx(away_m, abs=1e-5)
+    # At its rim too it is as far away as it is.
+    assert drawn.depth_m[box] == pytest.approx(0.42, abs=1e-3)
 
 
 @pytest.mark.parametrize("width, height", [(640, 480), (1290, 970)])

@@ -12,15 +12,17 @@ from cell.fingerprint import fingerprint
 from cell.interfaces import Frame, GrabFailed, GraspLost, MotionRejected, Pose, ReflexStop
 from cell.motion.inverse import inverse_near
 from cell.motion.panda import forward
-from cell.motion.round import grasp_pose
+from cell.motion.round import LET_GO_M, grasp_pose
 from cell.motion.stored import planned_round
 from cell.motion.trajectory import point_to_point
 from cell.schema import ArmGeometry
 from cell.setup import open_cell
 from detection.pictures import read_picture
+from twin.arm import TwinArm
 from twin.parts.moulding import mould
 from twin.parts.shape import make_shape
 from twin.truth import write_part
+from twin.world import World
 
 
 def go_round(cell, cycle, on_frame=lambda view, frame, mask: None):
@@ -76,6 +78,36 @@ def test_the_arm_carries_the_part(order_of):
         blind = without_pictures(cell)
         go_round(blind, prepared(blind), look)
         assert len(planned) == 16 and max(planned) < 0.002
+
+
+def test_the_arm_swings_into_nothing_and_presses_nothing_onto_the_pan(order_of, monkeypatch):
+    """Servo and all: it comes below the end of a leg by less than the gap there, of which some is to be left."""
+    gap_m = {"feeder": 0.005, "scale (GP2)": 0.005, "scale": LET_GO_M}
+    steps, goals = [], {}
+    step, follow = World.step, TwinArm.follow
+
+    def watched_step(world, **how):
+        step(world, **how)
+        steps.append((world.joints()[0], world.gripped, world.pan_force_n()))
+
+    def watched_follow(arm, leg):
+        goals[leg.goal] = len(steps), forward(leg.positions_rad[-1]).position_m[2]
+        return follow(arm, leg)
+
+    monkeypatch.setattr(World, "step", watched_step)
+    monkeypatch.setattr(TwinArm, "follow", watched_follow)
+    with open_cell(order_of("good", 1)) as cell:
+        blind = without_pictures(cell)
+        go_round(blind, prepared(blind))
+    firsts = [first for first, _ in goals.values()] + [len(steps)]
+    for (goal, (first, goal_m)), end in zip(goals.items(), firsts[1:], strict=True):
+        if goal in gap_m:
+            lowest = min(forward(q).position_m[2] for q, _, _ in steps[first:end])
+            assert 0 < goal_m - lowest < 0.7 * gap_m.pop(goal), goal
+    assert not gap_m
+    landing = steps[goals["GP1-V1"][0] : goals["above scale (GP2)"][0]]
+    assert max(force_n for _, gripped, force_n in landing if gripped) < 0.01
+    assert 0.1 < max(force_n for _, gripped, force_n in landing if not gripped) < 3
 
 
 def test_pictures_show_the_arms_error_and_the_slip_and_reports_do_not(order_of):
