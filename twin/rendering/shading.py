@@ -16,6 +16,9 @@ from twin.rendering.geometry import FINGER, NOTHING, PART, Geometry
 
 # Faces that meet at less are shaded as one smooth surface: a mould's curves are not made of facets.
 _CREASE_DEG = 30.0
+# Cuts leave slivers along a wall's edges, of no height and so of no normal of their own; dents turn them anyhow.
+_SLIVER_MM = 0.01
+_SLIVERS_ABREAST = 3
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,11 @@ class Mirrored:
 
 @lru_cache(maxsize=4)
 def corner_normals(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
-    """Return a unit normal (F, 3, 3) at each corner of each face: the mean over faces that meet without a crease."""
-    normals = np.asarray(mesh.face_normals, dtype=np.float64)
+    """Return a unit normal (F, 3, 3) at each corner of each face: the mean over faces that meet without a crease.
+
+    A sliver takes part with the normal of the face along its longest side.
+    """
+    normals = np.asarray(mesh.face_normals, dtype=np.float64)[_beside_slivers(mesh)]
     weighted = np.asarray(mesh.face_angles, dtype=np.float64)
     faces = np.asarray(mesh.faces, dtype=np.int64)
     order = np.argsort(faces.ravel(), kind="stable")
@@ -91,6 +97,24 @@ def corner_normals(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
     smooth = np.empty((len(faces), 3, 3), np.float32)
     _smooth(normals, weighted, faces, order, first, np.cos(np.radians(_CREASE_DEG)), smooth)
     return smooth
+
+
+def _beside_slivers(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
+    """Return the face (F,) whose normal each face has: its own, or where it is a sliver that of the one along it."""
+    edges = np.asarray(mesh.faces_unique_edges)
+    sides = np.asarray(mesh.edges_unique_length)[edges]
+    own, longest = np.arange(len(edges)), sides.argmax(axis=1)
+    sliver = 2 * np.asarray(mesh.area_faces) < _SLIVER_MM * sides[own, longest]
+    order = np.argsort(edges, axis=None, kind="stable")
+    count = np.bincount(edges.ravel())
+    first = np.cumsum(count) - count
+    edge = edges[own, longest]
+    closed = sliver & (count[edge] == 2)
+    beside = own.copy()
+    beside[closed] = order[first[edge[closed]]] // 3 + order[first[edge[closed]] + 1] // 3 - own[closed]
+    for _ in range(_SLIVERS_ABREAST):
+        beside = np.where(sliver[beside], beside[beside], beside)
+    return beside
 
 
 @parallel_kernel

@@ -62,6 +62,14 @@ def test_curved_surfaces_are_smooth_and_edges_stay_edges():
     np.testing.assert_allclose(corner_normals(box), np.repeat(box.face_normals[:, np.newaxis], 3, axis=1), atol=1e-6)
 
 
+def test_slivers_are_shaded_as_what_they_lie_along():
+    """A square in two halves, between them a sliver that stands upright by 2 µm."""
+    corners = [[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0], [5, 5, 0.002]]
+    square = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 4], [0, 4, 3], [4, 2, 3]], process=False)
+    assert abs(square.face_normals[1, 2]) < 0.1
+    np.testing.assert_allclose(corner_normals(square), np.broadcast_to((0, 0, 1), (4, 3, 3)), atol=1e-3)
+
+
 def test_the_part_is_shaded_by_its_mesh_as_if_that_were_round():
     """A ball of flat facets: light falls off as on a ball, against the formulas at the exact normals."""
     ball = trimesh.creation.icosphere(subdivisions=3, radius=60.0)
