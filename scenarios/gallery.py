@@ -53,6 +53,7 @@ _RENDERED_DEFECTS = (("scratch", 8.0), ("dot", 1.5), ("missing", 3.0))
 _DETAIL_MM = 14.0
 _LEVEL_DETAIL_MM = 20.0
 _PLAIN = 0.2  # share of the light that dust takes or adds, and marks of the mould do not
+_SHOWN = 0.7  # share of it that a view sees
 _WIDTH, _HEIGHT = 2736, 1824  # a quarter of the sensor's pixels, so that a detail is worth looking at
 
 
@@ -199,17 +200,20 @@ def _nuisances(studio: Studio, seed: int, tell: Callable[[], None]) -> Figure:
     view = studio.views[0]
     for level in LEVELS:
         part = studio.make(nuisances=level, seed=seed)
-        name, tile = studio.detail(part, _plainest(part), width_mm=_LEVEL_DETAIL_MM)
+        name, tile = studio.detail(part, _plainest(part, studio.views), width_mm=_LEVEL_DETAIL_MM)
         rows.append([(view.name, _square(studio.show(part, view))), (f"{name}, {_LEVEL_DETAIL_MM:g} mm", tile)])
         tell()
     return _sheet("nuisances that are no defects", [f"level {level}" for level in LEVELS], rows)
 
 
-def _plainest(part: PartBody) -> NDArray[np.float64]:
-    """Points (N, 3) of what lies on a part most plainly to be seen; of its rim where nothing does."""
-    plain = [skin for skin in part.skins if skin.opacity * abs(1 - skin.reflectance) > _PLAIN]
-    if plain:
-        return np.asarray(max(plain, key=lambda skin: skin.mesh.area).mesh.triangles_center)
+def _plainest(part: PartBody, views: Sequence[PlannedView]) -> NDArray[np.float64]:
+    """Points (N, 3) of what lies on a part most plainly to be seen from a view; of its rim where nothing does."""
+    plain = [skin for skin in part.skins if skin.opacity * abs(1 - skin.reflectance) > _PLAIN and skin.grasps is None]
+    specks = [speck for skin in plain for speck in skin.mesh.split(only_watertight=False)]
+    for speck in sorted(specks, key=lambda speck: -speck.area):
+        points: NDArray[np.float64] = np.asarray(speck.triangles_center)
+        if max(view.share(points) for view in views) > _SHOWN:
+            return points
     vertices: NDArray[np.float64] = np.asarray(part.mesh.vertices)
     return vertices[vertices[:, 0] > np.quantile(vertices[:, 0], 0.95)]
 

@@ -16,8 +16,8 @@ from twin.rendering.geometry import FINGER, NOTHING, PART, Geometry
 
 # Faces that meet at less are shaded as one smooth surface: a mould's curves are not made of facets.
 _CREASE_DEG = 30.0
-# Cuts leave slivers along a wall's edges, of no height and so of no normal of their own; dents turn them anyhow.
-_SLIVER_MM = 0.01
+# Cuts leave slivers; bent with a wall, three corners nearly in a row say nothing about how it lies across them.
+_SLIVER = 0.05
 _SLIVERS_ABREAST = 3
 
 
@@ -87,15 +87,19 @@ class Mirrored:
 def corner_normals(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
     """Return a unit normal (F, 3, 3) at each corner of each face: the mean over faces that meet without a crease.
 
-    A sliver takes part with the normal of the face along its longest side.
+    Weights are exact where all corners lie on a ball (Max, *Weights for computing vertex normals from facet normals*,
+    Journal of Graphics Tools 1999). A sliver takes part with the normal of the face along its longest side.
     """
     normals = np.asarray(mesh.face_normals, dtype=np.float64)[_beside_slivers(mesh)]
-    weighted = np.asarray(mesh.face_angles, dtype=np.float64)
+    sides = np.asarray(mesh.edges_unique_length)[mesh.faces_unique_edges]
+    area = np.asarray(mesh.area_faces, dtype=np.float64)[:, np.newaxis]
+    # Sides 01, 12 and 20: at corner 0 meet the first and the last.
+    weights = area / np.maximum((sides * np.roll(sides, 1, axis=1)) ** 2, np.finfo(np.float64).tiny)
     faces = np.asarray(mesh.faces, dtype=np.int64)
     order = np.argsort(faces.ravel(), kind="stable")
     first = np.searchsorted(faces.ravel()[order], np.arange(len(mesh.vertices) + 1))
     smooth = np.empty((len(faces), 3, 3), np.float32)
-    _smooth(normals, weighted, faces, order, first, np.cos(np.radians(_CREASE_DEG)), smooth)
+    _smooth(normals, weights, faces, order, first, np.cos(np.radians(_CREASE_DEG)), smooth)
     return smooth
 
 
@@ -104,7 +108,7 @@ def _beside_slivers(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
     edges = np.asarray(mesh.faces_unique_edges)
     sides = np.asarray(mesh.edges_unique_length)[edges]
     own, longest = np.arange(len(edges)), sides.argmax(axis=1)
-    sliver = 2 * np.asarray(mesh.area_faces) < _SLIVER_MM * sides[own, longest]
+    sliver = 2 * np.asarray(mesh.area_faces) < _SLIVER * sides[own, longest] ** 2
     order = np.argsort(edges, axis=None, kind="stable")
     count = np.bincount(edges.ravel())
     first = np.cumsum(count) - count
@@ -120,7 +124,7 @@ def _beside_slivers(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
 @parallel_kernel
 def _smooth(
     normals: NDArray[np.float64],
-    angles: NDArray[np.float64],
+    weights: NDArray[np.float64],
     faces: NDArray[np.int64],
     order: NDArray[np.int64],
     first: NDArray[np.int64],
@@ -134,9 +138,9 @@ def _smooth(
                 other, at = order[place] // 3, order[place] % 3
                 n = normals[other]
                 if n[0] * normals[f, 0] + n[1] * normals[f, 1] + n[2] * normals[f, 2] >= crease:
-                    x += angles[other, at] * n[0]
-                    y += angles[other, at] * n[1]
-                    z += angles[other, at] * n[2]
+                    x += weights[other, at] * n[0]
+                    y += weights[other, at] * n[1]
+                    z += weights[other, at] * n[2]
             length = np.sqrt(x * x + y * y + z * z)
             if length < 1e-9:
                 x, y, z, length = normals[f, 0], normals[f, 1], normals[f, 2], 1.0
