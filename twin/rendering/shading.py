@@ -90,8 +90,8 @@ def corner_normals(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
     Weights are exact where all corners lie on a ball (Max, *Weights for computing vertex normals from facet normals*,
     Journal of Graphics Tools 1999). A sliver takes part with the normal of the face along its longest side.
     """
-    normals = np.asarray(mesh.face_normals, dtype=np.float64)[_beside_slivers(mesh)]
     sides = np.asarray(mesh.edges_unique_length)[mesh.faces_unique_edges]
+    normals = np.asarray(mesh.face_normals, dtype=np.float64)[_beside_slivers(mesh, sides)]
     area = np.asarray(mesh.area_faces, dtype=np.float64)[:, np.newaxis]
     # Sides 01, 12 and 20: at corner 0 meet the first and the last.
     weights = area / np.maximum((sides * np.roll(sides, 1, axis=1)) ** 2, np.finfo(np.float64).tiny)
@@ -103,10 +103,9 @@ def corner_normals(mesh: trimesh.Trimesh) -> NDArray[np.float32]:
     return smooth
 
 
-def _beside_slivers(mesh: trimesh.Trimesh) -> NDArray[np.int64]:
+def _beside_slivers(mesh: trimesh.Trimesh, sides: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the face (F,) whose normal each face has: its own, or where it is a sliver that of the one along it."""
     edges = np.asarray(mesh.faces_unique_edges)
-    sides = np.asarray(mesh.edges_unique_length)[edges]
     own, longest = np.arange(len(edges)), sides.argmax(axis=1)
     sliver = 2 * np.asarray(mesh.area_faces) < _SLIVER * sides[own, longest] ** 2
     order = np.argsort(edges, axis=None, kind="stable")
