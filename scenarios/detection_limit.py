@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import typer
@@ -299,7 +299,7 @@ def _main(
     seed: options.Seed = 0,
     cell: options.Cell = "twin",
     part: options.Part = "ring",
-    config: Annotated[str, typer.Option(help="name or path of a detection file")] = "default",
+    config: options.Config = "default",
     dataset: options.Dataset = None,
     scheduler: options.Scheduler = None,
     compare: options.Compare = None,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
@@ -39,7 +40,8 @@ class FrozenJob:
         An inspector's folder.
     parts : tuple of Part
     out : Path
-        The parts' view scores, a JSON list; null where a view cannot be scored and the part is a recheck.
+        A JSON list: for each part and view its score and the area over T; null where a view cannot be scored and the
+        part is a recheck.
     """
 
     model: Path
@@ -51,24 +53,34 @@ class FrozenJob:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         inspector = Inspector.load(self.model)
         half = self.out.with_suffix(".part")
-        half.write_text(json.dumps([self._scores(inspector, part) for part in self.parts]), encoding="utf-8")
+        half.write_text(json.dumps([self._views(inspector, part) for part in self.parts]), encoding="utf-8")
         half.replace(self.out)
 
     def read(self) -> NDArray[np.float64]:
-        """Return the view scores (n, V), infinite for a recheck: no threshold lets it pass."""
+        """Return (n, V, 2): scores and areas in pixels; infinite for a recheck, which no threshold lets pass."""
         rows = json.loads(self.out.read_text(encoding="utf-8"))
-        return np.array([[math.inf if score is None else score for score in row] for row in rows])
+        unscored = [math.inf, math.inf]
+        return np.array([[unscored if view is None else view for view in row] for row in rows])
 
-    def _scores(self, inspector: Inspector, part: Part) -> list[float | None]:
-        scores: list[float | None] = []
+    def _views(self, inspector: Inspector, part: Part) -> list[tuple[float, int] | None]:
+        views: list[tuple[float, int] | None] = []
         for view in inspector.views:
             picture = read_picture(part.pictures[view])
             mask = read_ignored(part.ignored[view], shape=picture.shape) if inspector.info.masked else None
             try:
-                scores.append(inspector.score_view(view, picture, mask=mask).score)
+                found = inspector.score_view(view, picture, mask=mask)
             except PictureError:
-                scores.append(None)
-        return scores
+                views.append(None)
+            else:
+                views.append((found.score, largest_area_px(found.heatmap, found.valid, inspector.threshold)))
+        return views
+
+
+def largest_area_px(heatmap: NDArray[np.float32], valid: NDArray[np.bool_], threshold: float) -> int:
+    """Area of the largest 8-connected piece of a heatmap's valid pixels that reach a threshold; 0 where none does."""
+    over = ((heatmap >= threshold) & valid).astype(np.uint8)
+    pieces, _, stats, _ = cv2.connectedComponentsWithStats(over, connectivity=8)
+    return int(stats[1:, cv2.CC_STAT_AREA].max()) if pieces > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -81,49 +93,64 @@ class Configured:
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """What a frozen configuration reached on fresh parts.
+class Judged:
+    """What a trained model says of parts.
 
     Attributes
     ----------
     threshold : float
-        Set from good development parts alone.
+        T.
+    scores : (N, V) float64
+        Of the parts' views; infinite where a picture could not be scored: no threshold lets it pass.
+    areas_px : (N, V) float64
+        Of the largest piece of each view's heatmap that reaches T, in pixels of the network's input.
+    statistics : (N,) float64
+        Of the parts: the k-th largest score.
+    """
+
+    threshold: float
+    scores: NDArray[np.float64]
+    areas_px: NDArray[np.float64]
+    statistics: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frozen(Judged):
+    """What a frozen configuration reached on fresh parts, with its threshold set from good development parts alone.
+
+    Attributes
+    ----------
     tpr, tnr : Estimate
         At this threshold. A recheck is counted as rejected.
     part_auroc, tnr_at_full_tpr : Estimate
     beyond : Estimate or None
         Share found of the defective parts whose defect fewer than k views show; they count in nothing else.
-    statistics : (N,) float64
-        Of all parts.
     """
 
-    threshold: float
     tpr: Estimate
     tnr: Estimate
     part_auroc: Estimate
     tnr_at_full_tpr: Estimate
     beyond: Estimate | None
-    statistics: NDArray[np.float64]
 
 
-def frozen_of(info: InspectorInfo, scores: NDArray[np.float64], material: Material) -> Frozen:
-    """Vote and count."""
-    k = info.config.vote.k
-    statistics = np.sort(scores, axis=1)[:, -k]
+def frozen_of(judged: Judged, material: Material, *, k: int) -> Frozen:
+    """Count what was judged rightly; there are good parts and defective ones that the vote of k can find."""
+    statistics = judged.statistics
     good = statistics[[part.good for part in material.parts]]
     bad = statistics[[not part.good and not part.beyond_vote(k) for part in material.parts]]
     beyond = statistics[[part.beyond_vote(k) for part in material.parts]]
     choice, area = tnr_at_full_tpr(good, bad), part_auroc(good, bad)
-    tpr, tnr = rate(int((bad >= info.threshold).sum()), len(bad)), rate(int((good < info.threshold).sum()), len(good))
+    threshold = judged.threshold
+    tpr, tnr = rate(int((bad >= threshold).sum()), len(bad)), rate(int((good < threshold).sum()), len(good))
     assert choice and tpr and tnr  # neither class is empty
     return Frozen(
-        threshold=info.threshold,
+        **vars(judged),
         tpr=tpr,
         tnr=tnr,
         part_auroc=area,
         tnr_at_full_tpr=choice.tnr,
-        beyond=rate(int((beyond >= info.threshold).sum()), len(beyond)) if len(beyond) else None,
-        statistics=statistics,
+        beyond=rate(int((beyond >= threshold).sum()), len(beyond)) if len(beyond) else None,
     )
 
 
@@ -135,19 +162,36 @@ def frozen_run(
     folder: Path,
 ) -> dict[str, Frozen]:
     """Train each configuration with all good development parts, and score the fresh parts once."""
+    judged = trained_and_judged(client, configs, material, fresh, folder)
+    return {name: frozen_of(judged[name], fresh, k=config.config.vote.k) for name, config in configs.items()}
+
+
+def trained_and_judged(
+    client: Client, configs: Mapping[str, Configured], material: Material, fresh: Material, folder: Path
+) -> dict[str, Judged]:
+    """Train each configuration with a material's good parts, and judge others; what is in the folder is kept."""
     good = tuple(studied.part for studied in material.parts if studied.good)
-    jobs: dict[str, list[FrozenJob]] = {}
+    models = {name: folder / name / "model" for name in configs}
     for name, config in configs.items():
-        place = folder / name / "model"
-        _train(replace(material.dataset, parts=good), config, place)
-        parts = [studied.part for studied in fresh.parts]
-        groups = [tuple(parts[i : i + _PARTS_A_JOB]) for i in range(0, len(parts), _PARTS_A_JOB)]
-        jobs[name] = [FrozenJob(place, group, folder / name / f"{i:04}.json") for i, group in enumerate(groups)]
-    run_jobs(client, [job for some in jobs.values() for job in some], doing="fresh parts are scored")
+        _train(replace(material.dataset, parts=good), config, models[name])
+    return judged_by(client, models, fresh, folder)
+
+
+def judged_by(client: Client, models: Mapping[str, Path], material: Material, folder: Path) -> dict[str, Judged]:
+    """Score a material's parts once with each of some trained models; scores that are in the folder are kept."""
+    parts = [studied.part for studied in material.parts]
+    groups = [tuple(parts[i : i + _PARTS_A_JOB]) for i in range(0, len(parts), _PARTS_A_JOB)]
+    jobs = {
+        name: [FrozenJob(model, group, folder / name / f"{i:04}.json") for i, group in enumerate(groups)]
+        for name, model in models.items()
+    }
+    run_jobs(client, [job for some in jobs.values() for job in some], doing="parts are scored")
     found = {}
     for name, some in jobs.items():
-        scores = np.concatenate([job.read() for job in some])
-        found[name] = frozen_of(InspectorInfo.load(folder / name / "model"), scores, fresh)
+        info = InspectorInfo.load(models[name])
+        views = np.concatenate([job.read() for job in some])
+        k = min(info.config.vote.k, views.shape[1])
+        found[name] = Judged(info.threshold, views[..., 0], views[..., 1], np.sort(views[..., 0], axis=1)[:, -k])
     return found
 
 

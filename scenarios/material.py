@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from typing import Any
 from distributed import Client
 
 from cell.collecting import collect
-from cell.config import load_cell, load_part, load_production
+from cell.config import Loaded, load_cell, load_part, load_production
+from cell.schema import CellFile, ClassEntry
 from cell.setup import Order
 from detection.datasets import Dataset, Part, read_dataset
 from detection.errors import DatasetError
@@ -22,6 +24,9 @@ from scenarios.workers import run_jobs
 from twin.truth import visible_views
 
 _GOOD_IN_FILE, _DEFECTIVE_IN_FILE = 118, 32  # of assets/production/paper.yaml
+TRAINING = "training"
+"""Condition of the parts that a model learns from, where a study compares conditions or judges pieces again."""
+
 _SHARD = 6  # parts that are made at a time: little is lost when a study is stopped, and opening the cell costs little
 
 
@@ -37,11 +42,17 @@ class Studied:
         Kind and size of each; none for a good part.
     visible_views : int or None
         In how many views a defect is visible; None where nobody knows.
+    piece : str
+        Which piece of plastic it is: one that is inspected several times is a part each time.
+    condition : str
+        Under what it is inspected, where a study compares conditions.
     """
 
     part: Part
     defects: tuple[dict[str, Any], ...]
     visible_views: int | None
+    piece: str = ""
+    condition: str = ""
 
     @property
     def good(self) -> bool:
@@ -183,13 +194,32 @@ def fresh_material(
 
 def paper_order(parts: PaperParts, *, cell: str, part: str, seed: int) -> Order:
     """Order parts of the published study, with the camera's pixels that they say."""
-    loaded = load_cell(cell)
-    entry = loaded.content.camera
-    camera = entry.model_validate({"class": entry.path, **entry.options, **parts.camera})
-    loaded = replace(loaded, content=loaded.content.model_copy(update={"camera": camera}))
+    loaded = with_options(load_cell(cell), "camera", parts.camera)
     step = _DEFECTIVE_IN_FILE / parts.defective
     numbers = [*range(parts.good), *(_GOOD_IN_FILE + int(step * i) for i in range(parts.defective))]
     return Order(loaded, load_part(part), load_production("paper"), numbers, seed)
+
+
+def with_options(cell: Loaded[CellFile], device: str, options: Mapping[str, Any]) -> Loaded[CellFile]:
+    """Return a cell file with other options of one device."""
+    entry: ClassEntry = getattr(cell.content, device)
+    changed = ClassEntry.model_validate({"class": entry.path, **entry.options, **options})
+    return replace(cell, content=cell.content.model_copy(update={device: changed}))
+
+
+def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -> Material:
+    """Have the twin make the parts of several orders, each a condition, under which the same pieces are inspected.
+
+    A piece is what has the same number under every condition, divided by the visits that each part makes.
+    """
+    parts: list[Studied] = []
+    for name, order in orders.items():
+        made = made_by_twin(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
+        visits = order.cell.content.source.options.get("visits", 1)
+        for studied in made.parts:
+            number = int(studied.part.part_id.rsplit("-", 1)[1])
+            parts.append(replace(studied, piece=f"{number // visits:05}", condition=name))
+    return Material(tuple(parts), made.dataset)
 
 
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
@@ -234,19 +264,46 @@ def read_material(folder: Path) -> Material:
     return _joined([dataset])
 
 
+def split_training(material: Material, *, least: int = 3) -> tuple[Material, Material]:
+    """Part those that train from those that are judged: the good ones of condition `TRAINING` and all others.
+
+    Raises
+    ------
+    DatasetError
+        With fewer than `least` of the former, or without the latter.
+    """
+    train = tuple(each for each in material.parts if each.condition == TRAINING and each.good)
+    judged = tuple(each for each in material.parts if each.condition != TRAINING)
+    if len(train) < least or not judged:
+        raise DatasetError(
+            f"{material.dataset.folder}: {len(train)} good parts train and {len(judged)} are judged; say in "
+            f"truth/parts.csv, column condition, which are for {TRAINING} (at least {least}), and leave others"
+        )
+    return replace(material, parts=train), replace(material, parts=judged)
+
+
 def _joined(datasets: Sequence[Dataset]) -> Material:
     return Material(tuple(part for dataset in datasets for part in _with_truth(dataset)), datasets[0])
 
 
 def _with_truth(dataset: Dataset) -> list[Studied]:
     truth = dataset.folder / "truth"
-    said: dict[str, tuple[dict[str, Any], ...]] = {}
+    said: dict[str, dict[str, str]] = {}
     if (truth / "parts.csv").is_file():
         with (truth / "parts.csv").open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                said[row["part_id"]] = _defects(row.get("defects") or "[]", truth / "parts.csv")
+            said = {row["part_id"]: row for row in csv.DictReader(file)}
     seen = visible_views(truth) if (truth / "views.csv").is_file() else {}
-    return [Studied(part, said.get(part.part_id, ()), seen.get(part.part_id)) for part in dataset.parts]
+    return [
+        Studied(
+            part,
+            _defects(row.get("defects") or "[]", truth / "parts.csv"),
+            seen.get(part.part_id),
+            row.get("piece") or part.part_id,
+            row.get("condition") or "",
+        )
+        for part in dataset.parts
+        for row in (said.get(part.part_id, {}),)
+    ]
 
 
 def _defects(text: str, path: Path) -> tuple[dict[str, Any], ...]:

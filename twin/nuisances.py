@@ -148,7 +148,16 @@ class Nuisances:
     turn_deg: float
 
 
-def make_nuisances(level: int, without: Collection[Nuisance], mesh: trimesh.Trimesh, seed: Sequence[int]) -> Nuisances:
+def make_nuisances(
+    level: int,
+    without: Collection[Nuisance],
+    mesh: trimesh.Trimesh,
+    seed: Sequence[int],
+    *,
+    visit: Sequence[int] | None = None,
+    misplaced: float = 1.0,
+    arm_error: float = 1.0,
+) -> Nuisances:
     """Draw a part's nuisances.
 
     Parameters
@@ -160,15 +169,20 @@ def make_nuisances(level: int, without: Collection[Nuisance], mesh: trimesh.Trim
     mesh : trimesh.Trimesh
         The good part, millimetres.
     seed : sequence of int
-        The part's.
+        The part's: what lies on it follows from that.
+    visit : sequence of int, optional
+        Seed of this inspection of it, by which it lies, is held and lit; without it the part's.
+    misplaced, arm_error : float
+        Times the level's offsets at the feeder and slips in the hand, and its errors of the arm's joints. What is
+        drawn stays; the walls of the nest and the pads limit it as before.
     """
-    amounts = LEVELS[level]
+    amounts, anew = LEVELS[level], seed if visit is None else visit
 
     def on(cause: Nuisance) -> bool:
         return level > 0 and cause not in without
 
     def scatter(cause: Nuisance, deviation: float) -> float:
-        return deviation * float(stream(seed, cause).normal()) if on(cause) else 0.0
+        return deviation * float(stream(anew, cause).normal()) if on(cause) else 0.0
 
     skins: list[Skin] = []
     if on("dust"):
@@ -179,19 +193,19 @@ def make_nuisances(level: int, without: Collection[Nuisance], mesh: trimesh.Trim
         skins += _fingerprint(amounts.fingerprint, mesh, stream(seed, "fingerprint"))
     place, slip_mm, slip_rad = np.zeros(3), np.zeros((N_GRASPS, 3)), np.zeros((N_GRASPS, 3))
     if on("grasp"):
-        rng = stream(seed, "grasp")
-        place[:2] = _tailed(amounts.place_mm, _PLACE_MOST[0], 2, rng)
-        place[2] = _tailed(amounts.place_deg, _PLACE_MOST[1], 1, rng)[0]
+        rng = stream(anew, "grasp")
+        place[:2] = _tailed(misplaced * amounts.place_mm, _PLACE_MOST[0], 2, rng)
+        place[2] = _tailed(misplaced * amounts.place_deg, _PLACE_MOST[1], 1, rng)[0]
         # The fingers hold the part across their opening (y); it slips along their pads and turns about y.
-        slip_mm[:, [0, 2]] = _tailed(amounts.slip_mm, _SLIP_MOST[0], (N_GRASPS, 2), rng)
-        slip_rad[:, 1] = np.radians(_tailed(amounts.slip_deg, _SLIP_MOST[1], N_GRASPS, rng))
+        slip_mm[:, [0, 2]] = _tailed(misplaced * amounts.slip_mm, _SLIP_MOST[0], (N_GRASPS, 2), rng)
+        slip_rad[:, 1] = np.radians(_tailed(misplaced * amounts.slip_deg, _SLIP_MOST[1], N_GRASPS, rng))
     conditions = Conditions(
         light=max(0.1, 1 + scatter("light", amounts.light)),
         exposure_jitter=amounts.exposure if on("exposure") else 0.0,
         focus_mm=scatter("focus", amounts.focus_mm),
         background=max(0.0, 1 + scatter("background", amounts.background)),
         reflection=amounts.reflection if on("reflection") else 0.0,
-        arm_error_rad=amounts.arm_rad if on("arm") else 0.0,
+        arm_error_rad=arm_error * amounts.arm_rad if on("arm") else 0.0,
         slip_mm=slip_mm,
         slip_rad=slip_rad,
     )

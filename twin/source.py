@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from cell.interfaces import ConfigError, DeviceTimeout, PartTicket
 from cell.schema import Defect, FileModel
@@ -25,7 +26,18 @@ from twin.visibility import PlannedView, planned_views, seen_by
 
 
 class TwinPartSourceConfig(FileModel):
-    """What is made stands in the part and production files."""
+    """What is made stands in the part and production files; this is how it comes to the cell."""
+
+    visits: int = Field(
+        1,
+        ge=1,
+        description="each part comes so many times in a row: its shape and what lies on it stay; how it lies, is held "
+        "and lit, and all noise are drawn anew",
+    )
+    misplaced: float = Field(
+        1.0, ge=0, le=100, description="times the nuisance level's offsets at the feeder and slips in the hand"
+    )
+    arm_error: float = Field(1.0, ge=0, le=1000, description="times the nuisance level's errors of the joints")
 
 
 class TwinPartSource(InWorld):
@@ -34,6 +46,7 @@ class TwinPartSource(InWorld):
     Config = TwinPartSourceConfig
 
     def __init__(self, config: TwinPartSourceConfig, setup: Setup) -> None:
+        self._config = config
         self._setup = setup
         self._world = world_of(setup)
         self._views: tuple[PlannedView, ...] | None = None
@@ -49,20 +62,29 @@ class TwinPartSource(InWorld):
         if number is None:
             raise DeviceTimeout("feeder", "presenting a part", "all parts asked for were made", "order more")
         production = self._setup.production
-        batch = production.batch_of(number)
-        seed = (self._setup.order.seed, number)
+        made = number // self._config.visits
+        batch = production.batch_of(made)
+        seed, visit = (self._setup.order.seed, made), (self._setup.order.seed, number)
         part_id = f"{production.lot}-{number:05d}"
-        cavity = number % production.cavities + 1
+        cavity = made % production.cavities + 1
         # Each cause draws from a stream of its own: a part with a defect, or without its dust, differs from the same
         # part without, or with it, by that alone.
         shot = mould(self._setup.part, self._shape, cavity, seed)
-        nuisances = make_nuisances(production.nuisances, production.without, self._shape.mesh, seed)
+        nuisances = make_nuisances(
+            production.nuisances,
+            production.without,
+            self._shape.mesh,
+            seed,
+            visit=visit,
+            misplaced=self._config.misplaced,
+            arm_error=self._config.arm_error,
+        )
         defects = self._defects(batch.defects, seed)
         if self._setup.order.truth is not None:
             write_part(self._setup.order.truth, part_id, defects)
-        body = self._body(part_id, seed, shot, nuisances, defects)
+        body = self._body(part_id, visit, shot, nuisances, defects)
         self._world.present(body, nuisances.offset_mm / 1000, float(np.radians(nuisances.turn_deg)))
-        return PartTicket(part_id, production.lot, cavity, number, batch.label)
+        return PartTicket(part_id, production.lot, cavity, made, batch.label)
 
     def _defects(self, wanted: tuple[Defect, ...], seed: tuple[int, ...]) -> tuple[MadeDefect, ...]:
         shape, made = self._shape, []
@@ -79,7 +101,7 @@ class TwinPartSource(InWorld):
     def _body(
         self,
         part_id: str,
-        seed: tuple[int, ...],
+        visit: tuple[int, ...],
         shot: Shot,
         nuisances: Nuisances,
         defects: tuple[MadeDefect, ...],
@@ -100,7 +122,7 @@ class TwinPartSource(InWorld):
             altered=tuple(shot.strained(d.altered) for d in defects if d.altered is not None),
             gloss=shot.gloss,
             conditions=nuisances.conditions,
-            seed=seed,
+            seed=visit,
             defects=tuple(d.kind for d in defects),
         )
 

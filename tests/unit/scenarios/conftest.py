@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -42,3 +43,22 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head = {"format": "twinspect-dataset", "version": 1, "views": VIEWS, "picture_width_mm": 30}
     (folder / "dataset.json").write_text(json.dumps(head))
     return folder
+
+
+@pytest.fixture
+def with_columns(photographs: Path, tmp_path: Path):
+    """Return a function that copies the photographs and gives their truth table columns, from a row's number."""
+
+    def make(of_row) -> Path:
+        folder = tmp_path / "photographs"
+        shutil.copytree(photographs, folder)
+        truth = folder / "truth" / "parts.csv"
+        with truth.open(newline="") as file:
+            rows = [row | of_row(number) for number, row in enumerate(csv.DictReader(file))]
+        with truth.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        return folder
+
+    return make

@@ -16,19 +16,13 @@ from detection.errors import PictureError
 from detection.inspector import Inspector
 from scenarios import better_than_paper, frozen
 from scenarios.better_than_paper import Compared, compare, findings_of, job_of, plots_of, tables_of, variants_of
-from scenarios.frozen import Configured, FrozenJob, frozen_of
+from scenarios.frozen import Configured, FrozenJob, Judged, frozen_of
 from scenarios.material import read_material
 
 
 @pytest.fixture(scope="module")
 def variants():
     return variants_of(load_detection("paper").content, load_detection("shared").content, 256)
-
-
-@pytest.fixture
-def info():
-    """Of an inspector of two views, both of which must be over 10."""
-    return SimpleNamespace(threshold=10.0, config=SimpleNamespace(vote=SimpleNamespace(k=2)))
 
 
 def test_each_change_stands_alone_and_the_last_ones_are_what_ships(variants) -> None:
@@ -77,36 +71,40 @@ def test_a_frozen_model_is_the_one_that_was_trained(variants, photographs: Path,
     job = FrozenJob(tmp_path / "model", parts, tmp_path / "scores" / "0.json")
     job.run()
     scores = job.read()
-    assert scores.shape == (4, 2) and np.isfinite(scores).all() and scores[2:].min() > scores[:2].max()
+    assert scores.shape == (4, 2, 2) and np.isfinite(scores).all() and scores[2:, :, 0].min() > scores[:2, :, 0].max()
 
 
 def test_a_picture_that_cannot_be_scored_makes_a_recheck(
-    info, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
         views = ("left", "right")
         info = SimpleNamespace(masked=False)
+        threshold = 1.0
 
         def score_view(self, view, picture, *, mask):
             if view == "right":
                 raise PictureError("no outline")
-            return SimpleNamespace(score=1.0)
+            heatmap = np.zeros((8, 8), np.float32)
+            heatmap[2:4, 2:5] = heatmap[4, 5] = heatmap[7, 7] = 1.0  # seven pixels with the corner, and one apart
+            return SimpleNamespace(score=1.0, heatmap=heatmap, valid=np.ones((8, 8), np.bool_))
 
     monkeypatch.setattr(Inspector, "load", lambda folder: Broken())
     parts = read_material(photographs).parts
     job = FrozenJob(tmp_path, (parts[0].part,), tmp_path / "0.json")
     job.run()
-    assert job.read().tolist() == [[1.0, math.inf]]
+    assert job.read().tolist() == [[[1.0, 7.0], [math.inf, math.inf]]]
 
 
-def test_the_frozen_threshold_decides(info, photographs: Path) -> None:
+def test_the_frozen_threshold_decides(photographs: Path) -> None:
     material = read_material(photographs)  # 10 good parts, 4 defective ones, of which the last is beyond the vote
     scores = np.full((14, 2), 5.0)
     scores[0] = (math.inf, 20.0)  # a recheck whose other view is over T is rejected
     scores[1] = (30.0, 9.0)  # one view over T alone is not
     scores[10:13] = ((11.0, 12.0), (10.0, 10.0), (99.0, 9.9))
     scores[13] = (50.0, 50.0)
-    found = frozen_of(info, scores, material)
+    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1))  # both of two views must reach 10
+    found = frozen_of(judged, material, k=2)
     assert found.threshold == 10 and found.tnr.value == pytest.approx(0.9) and found.tpr.value == pytest.approx(2 / 3)
     assert found.beyond is not None and found.beyond.value == 1
     assert found.tnr_at_full_tpr.value == pytest.approx(0.9)

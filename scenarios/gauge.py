@@ -1,0 +1,81 @@
+"""Pieces that come to a cell again and again: made so by the twin, laid down anew by a person on a real cell."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cell.collecting import collect
+from cell.commands.console import clearing, confirming, errors, progress
+from cell.interfaces import CellError
+from cell.schema import Defect, ProductionFile
+from cell.setup import Order
+from scenarios.material import Material, Studied, read_material, with_options
+
+
+def pieces_in(production: ProductionFile, *, good: int, defective: int) -> list[int]:
+    """Choose so many good and defective pieces of a production file, evenly, or all that it has."""
+    count = sum(batch.count for batch in production.batches)
+    chosen: list[int] = []
+    for wanted, whole in ((good, True), (defective, False)):
+        some = [number for number in range(count) if (not production.batch_of(number).defects) == whole]
+        chosen += [some[int(i * len(some) / min(wanted, len(some)))] for i in range(min(wanted, len(some)))]
+    return chosen
+
+
+def visits_of(order: Order, pieces: Sequence[int], visits: int) -> Order:
+    """Order pieces of the twin, each so many times in a row."""
+    numbers = [piece * visits + visit for piece in pieces for visit in range(visits)]
+    return replace(order, cell=with_options(order.cell, "source", {"visits": visits}), numbers=numbers)
+
+
+def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: Path) -> Material:
+    """Have a person lay pieces down on a real cell, each again and again, and take their pictures.
+
+    Raises
+    ------
+    CellError
+        Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept.
+    """
+    if not sys.stdin.isatty():
+        raise CellError("A person lays the parts down again: run the study at a terminal")
+    production, parts = order.production.content, list[Studied]()
+    with progress("pieces are inspected", len(pieces)) as bar:
+        for done, piece in enumerate(pieces):
+            place, batch = folder / f"{piece:05}", production.batch_of(piece)
+            if not place.exists():
+                said = ", ".join(f"{each.kind} {each.size_mm[0]:g} mm" for each in batch.defects) or "good"
+                errors.print(
+                    f"Piece {done + 1} of {len(pieces)}, {said}: lay it at the feeder. It comes {visits} times: each "
+                    "time take it from the bin recheck and lay it down again before the hand comes for it."
+                )
+                if not typer.confirm("Does it lie there?"):
+                    raise CellError(f"The study was left; {done} pieces are kept in {folder}")
+                half = place.with_name(place.name + ".part")
+                shutil.rmtree(half, ignore_errors=True)
+                one = replace(order.production, content=production.model_copy(update={"batches": (batch,)}))
+                collect(
+                    replace(order, production=one, numbers=range(visits)),
+                    half,
+                    progress=lambda _: None,
+                    clear=clearing(None),
+                    confirm=confirming,
+                )
+                half.replace(place)
+            read = read_material(place)
+            parts += [
+                replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
+                for studied in read.parts
+            ]
+            bar(done + 1)
+    return Material(tuple(parts), read.dataset)
+
+
+def _planned(defect: Defect) -> dict[str, Any]:
+    return {"kind": defect.kind, "size_mm": defect.size_mm[0]}

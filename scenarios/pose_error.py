@@ -1,0 +1,340 @@
+"""How exactly parts must be laid, held and shown: false rejects and a90 against grasp and robot error.
+
+``python -m scenarios.pose_error --out DIR --preset full`` trains models on a normal day, with and without registration,
+and then has the twin inspect the same good and defective parts with larger and larger errors. ``--dataset`` takes
+pictures whose truth table names a condition for each part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import typer
+from distributed import Client
+from matplotlib.figure import Figure
+
+from cell.commands.console import answering
+from cell.config import load_detection
+from cell.schema import Batch, Defect, ProductionFile
+from cell.setup import Order
+from detection.config import DetectionConfig, ModelConfig, PreprocessConfig
+from detection.errors import DatasetError
+from detection.intervals import Estimate, rate
+from scenarios import options
+from scenarios.frozen import Configured, Judged, trained_and_judged
+from scenarios.material import (
+    FULL_PARTS,
+    QUICK_PARTS,
+    TRAINING,
+    Material,
+    PaperParts,
+    inspected_under,
+    paper_order,
+    read_material,
+    split_training,
+    with_options,
+)
+from scenarios.pod import Pod, fit_pod
+from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
+from scenarios.workers import workers
+from twin.nuisances import LEVELS
+
+NORMAL = "normal day"
+
+_KIND: Literal["dot"] = "dot"
+_SIZES_MM = (0.2, 3.0)
+_ARM_MM = 0.1  # pose repeatability (ISO 9283) that a normal day's joint errors give; see docs/twin.md
+_COLOURS = {"registered": "#1b7f4b", "not registered": "#8c959f"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a study is.
+
+    Attributes
+    ----------
+    trained : int
+        Good parts that train, on a normal day.
+    good, defective : int
+        That are inspected under every condition; the defective ones have a dot each, of sizes evenly spread in their
+        logarithm.
+    misplaced, arm_error : tuple of float
+        Times the errors of a normal day, one of them at a time.
+    resolution : int
+        Of the network's input.
+    camera : mapping
+        Pixels of the camera's pictures.
+    """
+
+    trained: int
+    good: int
+    defective: int
+    misplaced: tuple[float, ...]
+    arm_error: tuple[float, ...]
+    resolution: Literal[256, 512]
+    camera: Mapping[str, int]
+
+
+PRESETS = {
+    "quick": Preset(16, 8, 8, (8,), (32,), 256, QUICK_PARTS.camera),
+    "full": Preset(47, 32, 24, (2, 4, 8, 16), (4, 16, 64), 512, FULL_PARTS.camera),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model did under a condition.
+
+    Attributes
+    ----------
+    config : str
+        With or without registration.
+    condition : str
+    tnr, tpr : Estimate
+        At the T of a normal day; TPR of the defects that the vote can find.
+    rechecked : Estimate
+        Share of all parts with a picture that could not be scored; they count as rejected.
+    pod : Pod or None
+        Over the sizes of the dots; None where all have one size.
+    largest_mm : float
+        Of the sizes tried.
+    """
+
+    config: str
+    condition: str
+    tnr: Estimate
+    tpr: Estimate
+    rechecked: Estimate
+    pod: Pod | None
+    largest_mm: float
+
+    @property
+    def a90_mm(self) -> float | None:
+        """Size that is found with probability .9, where the sizes tried reach it."""
+        if self.pod is None or self.pod.a90_mm is None or self.pod.a90_mm > self.largest_mm:
+            return None
+        return self.pod.a90_mm
+
+
+def configurations(detection: DetectionConfig) -> dict[str, DetectionConfig]:
+    """Return a configuration with registration and without."""
+    return {
+        name: detection.model_copy(
+            update={
+                "preprocess": PreprocessConfig.model_validate(
+                    {**detection.preprocess.model_dump(), "registration": registration}
+                )
+            }
+        )
+        for name, registration in (("registered", "ecc"), ("not registered", "none"))
+    }
+
+
+def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> list[Outcome]:
+    """Count under each condition; refuses one without good parts or defective ones that the vote can find."""
+    outcomes = []
+    for name, found in judged.items():
+        for condition in dict.fromkeys(studied.condition for studied in material.parts):
+            some = [i for i, studied in enumerate(material.parts) if studied.condition == condition]
+            good = [i for i in some if material.parts[i].good]
+            bad = [i for i in some if not material.parts[i].good and not material.parts[i].beyond_vote(k)]
+            over = found.statistics >= found.threshold
+            tnr, tpr = rate(int((~over[good]).sum()), len(good)), rate(int(over[bad].sum()), len(bad))
+            rechecked = rate(int(np.isinf(found.scores[some]).any(axis=1).sum()), len(some))
+            if tnr is None or tpr is None or rechecked is None:
+                raise DatasetError(
+                    f"{material.dataset.folder}: condition {condition!r} has {len(good)} good parts and {len(bad)} "
+                    "defective ones that the vote can find; give some of both (column condition of truth/parts.csv)"
+                )
+            sizes = np.array([max((d["size_mm"] for d in material.parts[i].defects), default=0.0) for i in bad])
+            # Without sizes there is a share that is found, and no size from which on.
+            fitted = len(np.unique(sizes)) > 1 and sizes.min() > 0
+            pod = fit_pod(sizes, over[bad], alpha=1.0) if fitted else None
+            outcomes.append(Outcome(name, condition, tnr, tpr, rechecked, pod, float(sizes.max())))
+    return outcomes
+
+
+def table_of(outcomes: Sequence[Outcome]) -> Table:
+    """Return a row for each condition and model."""
+    header = ("condition", "registration", "TNR", "TPR", "rechecked", "a90 (mm)", "a90/95 (mm)")
+    rows = [
+        (
+            each.condition,
+            each.config,
+            each.tnr,
+            each.tpr,
+            each.rechecked,
+            each.a90_mm,
+            None if each.pod is None or each.a90_mm is None else each.pod.a90_95_mm,
+        )
+        for condition in dict.fromkeys(each.condition for each in outcomes)
+        for each in outcomes
+        if each.condition == condition
+    ]
+    return Table("pose_error", "At the T of a normal day, against grasp and robot error", header, rows)
+
+
+def findings_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what the page says first."""
+    said = []
+    for name in dict.fromkeys(each.config for each in outcomes):
+        some = [each for each in outcomes if each.config == name]
+        first = some[0]
+        said.append(
+            f"{name}, {first.condition}: TNR {shown(first.tnr)}, TPR {shown(first.tpr)}, a90 {_size(first.a90_mm)}."
+        )
+        worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or each.tpr.value < first.tpr.low]
+        kept = [each.condition for each in some[1:] if each not in worse]
+        rates = [f"{each.condition} (TNR {each.tnr.value:.2f}, TPR {each.tpr.value:.2f})" for each in worse]
+        said.append(
+            f"{name}: TNR and TPR are within the interval of {first.condition}, or above, at {_listed(kept)}; one is "
+            f"below at {_listed(rates)}."
+        )
+    return said
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "no condition"
+
+
+def _size(size_mm: float | None) -> str:
+    return "beyond the sizes tried" if size_mm is None else f"{size_mm:.2f} mm"
+
+
+def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the numbers of `summary.json`."""
+    return {
+        f"{each.config}/{each.condition}": {
+            "tnr": estimate_json(each.tnr),
+            "tpr": estimate_json(each.tpr),
+            "rechecked": estimate_json(each.rechecked),
+            "a90_mm": each.a90_mm,
+        }
+        for each in outcomes
+    }
+
+
+def plot_of(outcomes: Sequence[Outcome]) -> Plot:
+    """Draw TNR and a90 under each condition."""
+    conditions = list(dict.fromkeys(each.condition for each in outcomes))
+    figure = Figure(figsize=(max(8.0, 1.3 * len(conditions)), 6.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for shift, (name, colour) in zip((-0.1, 0.1), _COLOURS.items(), strict=True):
+        some = [each for each in outcomes if each.config == name]
+        at = np.array([conditions.index(each.condition) for each in some]) + shift
+        low = [each.tnr.value - each.tnr.low for each in some]
+        high = [each.tnr.high - each.tnr.value for each in some]
+        values = [each.tnr.value for each in some]
+        above.errorbar(at, values, yerr=[low, high], fmt="o", color=colour, label=name, linewidth=0.8)
+        limits = [(x, each) for x, each in zip(at, some, strict=True) if each.a90_mm is not None]
+        below.plot([x for x, _ in limits], [each.a90_mm for _, each in limits], "o", color=colour)
+        for x, each in limits:
+            bound = None if each.pod is None else each.pod.a90_95_mm
+            if bound is not None and bound <= each.largest_mm:
+                below.plot([x, x], [each.a90_mm, bound], color=colour, linewidth=0.8)
+    above.set_ylabel("TNR at the T of a normal day")
+    above.set_ylim(0, 1.02)
+    above.legend(fontsize=8)
+    below.set_ylabel(f"a90 of a {_KIND} (mm), up to a90/95")
+    below.set_ylim(bottom=0)
+    below.set_xticks(range(len(conditions)), conditions, rotation=20, ha="right", fontsize=8)
+    below.set_xlabel("condition (no point: not within the sizes tried)")
+    figure.suptitle("Grasp and robot error, in simulation; bars: 95 % intervals", fontsize=10)
+    return Plot("pose_error", "TNR and a90 against grasp and robot error", figure)
+
+
+def orders_of(preset: Preset, *, cell: str, part: str, seed: int) -> dict[str, Order]:
+    """Order the parts that train on a normal day, and the same other parts with every error."""
+    training = paper_order(PaperParts(preset.trained, 1, preset.camera), cell=cell, part=part, seed=seed)
+    dots = tuple(
+        Batch(count=1, defects=(Defect(kind=_KIND, size_mm=(size, size)),))
+        for size in np.round(np.geomspace(*_SIZES_MM, preset.defective), 4).tolist()
+    )
+    level = training.production.content.nuisances
+    made = ProductionFile(lot="pose", nuisances=level, batches=(Batch(count=preset.good), *dots))
+    judged = replace(
+        training,
+        production=replace(training.production, content=made),
+        numbers=range(preset.good + preset.defective),
+        seed=seed + 1,
+    )
+    amounts = LEVELS[level]
+    orders = {TRAINING: replace(training, numbers=range(preset.trained)), NORMAL: judged}
+    for times in preset.misplaced:
+        name = (
+            f"laid ±{times * amounts.place_mm:g} mm {times * amounts.place_deg:g}°, slips "
+            f"±{times * amounts.slip_mm:g} mm {times * amounts.slip_deg:g}°"
+        )
+        orders[name] = replace(judged, cell=with_options(judged.cell, "source", {"misplaced": times}))
+    for times in preset.arm_error:
+        orders[f"arm repeats to {times * _ARM_MM:g} mm"] = replace(
+            judged, cell=with_options(judged.cell, "source", {"arm_error": times})
+        )
+    return orders
+
+
+def _materials(
+    client: Client, preset: Preset, *, dataset: Path | None, cell: str, part: str, seed: int, folder: Path
+) -> tuple[Material, Material]:
+    if dataset is not None:
+        return split_training(read_material(dataset))
+    return split_training(inspected_under(client, orders_of(preset, cell=cell, part=part, seed=seed), folder))
+
+
+def _main(
+    out: options.Out,
+    preset: options.PresetName = "quick",
+    seed: options.Seed = 0,
+    cell: options.Cell = "twin",
+    part: options.Part = "ring",
+    config: options.Config = "default",
+    dataset: options.Dataset = None,
+    scheduler: options.Scheduler = None,
+    compare: options.Compare = None,
+    tolerance: options.Tolerance = 0.02,
+) -> None:
+    """Find how TNR and a90 depend on how exactly parts are laid, held and shown."""
+    started = time.perf_counter()
+    with answering():
+        chosen = options.preset_of(PRESETS, preset)
+        configs = configurations(load_detection(config).content)
+        model = ModelConfig(resolution=chosen.resolution)
+        settings = {
+            "command": f"python -m scenarios.pose_error --preset {preset} --seed {seed} --config {config}",
+            "cell": cell,
+            "part": part,
+            "dataset": None if dataset is None else str(dataset),
+            "camera": dict(chosen.camera),
+            "configurations": {name: each.model_dump() for name, each in configs.items()},
+            "model": model.model_dump(),
+        }
+        begin(out, settings)
+        with workers(scheduler) as client:
+            training, again = _materials(
+                client, chosen, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
+            )
+            masked = training.dataset.masked
+            what = {name: Configured(each, model, masked=masked) for name, each in configs.items()}
+            judged = trained_and_judged(client, what, training, again, out / "judged")
+        k = min(configs["registered"].vote.k, len(again.views))
+        outcomes = outcomes_of(again, judged, k=k)
+        study = Study(
+            name="pose_error",
+            title="How exactly parts must be held and shown",
+            findings=findings_of(outcomes),
+            tables=[table_of(outcomes)],
+            plots=[plot_of(outcomes)],
+            figures=figures_of(outcomes),
+            settings=settings,
+            seconds=time.perf_counter() - started,
+        )
+        finish(study, out, compare=compare, tolerance=tolerance)
+
+
+if __name__ == "__main__":
+    typer.run(_main)

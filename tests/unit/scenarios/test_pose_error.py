@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cell.config import load_detection
+from detection.errors import DatasetError
+from scenarios import pose_error
+from scenarios.frozen import Judged
+from scenarios.material import TRAINING, Material, Studied, read_material
+from scenarios.pose_error import (
+    NORMAL,
+    PRESETS,
+    configurations,
+    figures_of,
+    findings_of,
+    orders_of,
+    outcomes_of,
+    plot_of,
+    table_of,
+)
+
+
+def run(out: Path, *options: str):
+    import typer
+
+    app = typer.Typer()
+    app.command()(pose_error._main)
+    return CliRunner().invoke(app, ["--out", str(out), *options])
+
+
+@pytest.fixture
+def material(photographs: Path) -> Material:
+    """Twenty good parts and twenty dots on a normal day, and the same when they lie badly."""
+    read = read_material(photographs)
+    good, bad = read.parts[0].part, read.parts[-1].part
+    parts = [
+        Studied(bad if size else good, ({"kind": "dot", "size_mm": size},) if size else (), None, "", condition)
+        for condition in (NORMAL, "laid badly")
+        for size in [0.0] * 20 + np.geomspace(0.2, 3.0, 20).tolist()
+    ]
+    return Material(tuple(parts), read.dataset)
+
+
+def judged(material: Material, found_from_mm: dict[str, float], rejected: dict[str, int]) -> Judged:
+    statistics = []
+    for condition in (NORMAL, "laid badly"):
+        some = [part for part in material.parts if part.condition == condition]
+        wrong = rejected[condition]
+        for i, part in enumerate(some):
+            over = i < wrong if part.good else part.defects[0]["size_mm"] > found_from_mm[condition]
+            statistics.append(2.0 if over else 0.5)
+    scores = np.stack([statistics, statistics], axis=1)
+    return Judged(1.0, scores, np.zeros_like(scores), np.array(statistics))
+
+
+def test_each_condition_has_its_rates_and_its_size(material: Material) -> None:
+    by_name = {
+        "registered": judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 1}),
+        "not registered": judged(material, {NORMAL: 0.5, "laid badly": 9.9}, {NORMAL: 0, "laid badly": 15}),
+    }
+    outcomes = outcomes_of(material, by_name, k=2)
+    figures = figures_of(outcomes)
+    assert figures["registered/laid badly"]["tnr"]["value"] == 0.95
+    assert 0.5 < figures["registered/normal day"]["a90_mm"] < 0.8
+    assert figures["not registered/laid badly"]["a90_mm"] is None
+    first, kept, second, lost = findings_of(outcomes)
+    assert (
+        "registered, normal day: TNR 1.000 (0.832–1.000)" in first
+        and "or above, at laid badly; one is below at no condition" in kept
+    )
+    assert second.startswith("not registered") and "below at laid badly (TNR 0.25, TPR 0.00)" in lost
+    assert [row[:2] for row in table_of(outcomes).rows][:2] == [(NORMAL, "registered"), (NORMAL, "not registered")]
+    for axes in plot_of(outcomes).figure.axes:
+        assert axes.get_ylabel()
+
+
+def test_a_condition_without_defective_parts_is_refused(material: Material) -> None:
+    some = Material(material.parts[:50], material.dataset)
+    scores = np.zeros((50, 2))
+    with pytest.raises(DatasetError, match="'laid badly' has 10 good parts and 0"):
+        outcomes_of(some, {"registered": Judged(1.0, scores, scores, scores[:, 0])}, k=2)
+
+
+def test_one_error_grows_at_a_time_on_the_same_parts() -> None:
+    orders = orders_of(PRESETS["full"], cell="twin", part="ring", seed=0)
+    assert list(orders)[:2] == [TRAINING, NORMAL] and "arm repeats to 1.6 mm" in orders
+    assert "laid ±0.8 mm 1.6°, slips ±0.24 mm 0.8°" in orders
+    normal = orders[NORMAL]
+    for name, order in list(orders.items())[2:]:
+        assert order.numbers == normal.numbers and order.seed == normal.seed == 1, name
+        assert order.production is normal.production and len(order.cell.content.source.options) == 1
+    sizes = [normal.production.content.batch_of(number).defects for number in normal.numbers]
+    assert sum(not each for each in sizes) == 32 and sizes[-1][0].size_mm == (3.0, 3.0)
+
+
+def test_the_two_models_differ_by_registration_alone() -> None:
+    with_it, without = configurations(load_detection("default").content).values()
+    assert with_it.preprocess.registration == "ecc" and without.preprocess.registration == "none"
+    assert with_it.model_copy(update={"preprocess": without.preprocess}) == without
+
+
+def test_photographs_end_in_a_page(with_columns, tmp_path: Path) -> None:
+    def of_row(n: int) -> dict[str, str]:
+        return {"piece": f"p{n}", "condition": TRAINING if n < 6 else (NORMAL, "laid badly")[n % 2]}
+
+    result = run(tmp_path / "out", "--dataset", str(with_columns(of_row)))
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "out" / "summary.json").read_text())["figures"]
+    assert set(figures) == {f"{c}/{x}" for c in ("registered", "not registered") for x in (NORMAL, "laid badly")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_twins_parts_end_in_a_page(tmp_path: Path) -> None:
+    result = run(tmp_path / "out", "--seed", "1")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "pose_error.png").is_file()
