@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.backbones import Backbone, pretrained
+from detection.backbones import Backbone, pretrained, total_channels
 from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, ScoreConfig
 from detection.decisions import image_score
 from detection.errors import PictureError
@@ -24,6 +24,8 @@ from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
 from detection.shared import SharedGaussians, SharedMoments, leave_one_out
 from detection.training_state import gaussians_of, no_moments
+from scenarios.alternatives import Alternative, AlternativeName, MemoryBank
+from scenarios.alternatives import learned as learned_alternative
 
 _BATCH = 8  # pictures for which a model's factors are read once; their features are 0.2 GB at 1024²
 
@@ -99,6 +101,10 @@ class ViewJob:
         Pictures of which the heatmap is kept.
     out : Path
         Where the scores go, an ``.npz`` file.
+    projected : bool
+        Whether features are n_features random directions in all channels, instead of that many channels.
+    alternative : str, optional
+        What measures instead of the product's Gaussians; see `scenarios.alternatives`.
     """
 
     pictures: ViewPictures
@@ -110,6 +116,8 @@ class ViewJob:
     ways: tuple[ScoreConfig, ...]
     keep: tuple[int, ...]
     out: Path
+    projected: bool = False
+    alternative: AlternativeName | None = None
 
     def run(self) -> None:
         """Write the scores, whole or not at all."""
@@ -152,8 +160,13 @@ def score_view(job: ViewJob) -> ViewScores:
             if trained[: len(learned)] != learned:
                 moments, learned = no_moments(model, job.distance.covariance), ()
             new, learned = trained[len(learned) :], trained
-            moments.update_each((features.values[i], features.masked[i]) for i in new if i in features.valid)
-            for i, gaussians, squared in features.distances(moments, trained):
+            measured: Iterator[tuple[int, Gaussians | Alternative, NDArray[np.float32]]]
+            if job.alternative is None:
+                moments.update_each((features.values[i], features.masked[i]) for i in new if i in features.valid)
+                measured = features.distances(moments, trained)
+            else:
+                measured = features.alternative_distances(job.alternative, trained)
+            for i, gaussians, squared in measured:
                 masked = features.masked[i]
                 hidden = ~gaussians.scored if masked is None else ~gaussians.scored | masked
                 heatmap = heatmap_of(squared, sigma=job.ways[0].smoothing_sigma, hidden=hidden)
@@ -212,7 +225,8 @@ class _Features:
         self.values = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         self.masked: dict[int, NDArray[np.bool_] | None] = {}
         self.valid: dict[int, NDArray[np.uint8]] = {}
-        channels = pick_channels(model)
+        directions = random_directions(total_channels(model.backbone), model) if job.projected else None
+        channels = pick_channels(model) if directions is None else np.arange(len(directions))
         reference = _reference(job)
         for i in range(len(job.pictures.files)):
             picture, mask = _read(job.pictures, i)
@@ -227,7 +241,8 @@ class _Features:
                 )
             except PictureError:
                 continue
-            self.values[i] = backbone.features(prepared.image[np.newaxis], channels=channels)[0]
+            found = backbone.features(prepared.image[np.newaxis], channels=channels)[0]
+            self.values[i] = found if directions is None else found @ directions
             self.masked[i] = None if prepared.masked is None else positions_of(prepared.masked)
             self.valid[i] = np.packbits(prepared.valid)
             if i in job.keep:
@@ -253,9 +268,34 @@ class _Features:
                 others = leave_one_out(moments, self.values[i], epsilon=self._model.epsilon, masked=self.masked[i])
                 yield i, others, others.squared_distances(self.values[i : i + 1])[0]
 
+    def alternative_distances(
+        self, name: AlternativeName, trained: Sequence[int]
+    ) -> Iterator[tuple[int, Alternative, NDArray[np.float32]]]:
+        """Yield the same by an alternative; a memory bank measures a training picture by what the others taught."""
+        known = [i for i in trained if i in self.valid]
+        values, masked = [self.values[i] for i in known], [self.masked[i] for i in known]
+        found = learned_alternative(name, values, masked, epsilon=self._model.epsilon, seed=self._model.seed)
+        for i in self.valid:
+            if isinstance(found, MemoryBank) and i in known:
+                yield i, found, found.squared_distances_without(known.index(i), self.values[i])
+            else:
+                yield i, found, found.squared_distances(self.values[i])
+
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""
         return np.unpackbits(self.valid[i]).reshape(self._side, self._side).astype(np.bool_)
+
+
+def random_directions(channels: int, model: ModelConfig) -> NDArray[np.float32]:
+    """Draw n_features orthogonal directions in all channels: (channels, n_features), by the model's seed.
+
+    Notes
+    -----
+    Kim et al., *Semi-orthogonal embedding for efficient unsupervised anomaly segmentation*, 2021: they keep more of
+    what a covariance says than as many channels do.
+    """
+    drawn = np.random.default_rng(model.seed).normal(size=(channels, model.n_features))
+    return np.linalg.qr(drawn)[0].astype(np.float32)
 
 
 def _reference(job: ViewJob) -> Reference | None:
