@@ -23,12 +23,14 @@ from detection import Inspector, PaDiM
 from detection.backbones import pretrained
 from detection.config import DetectionConfig, ModelConfig, Precision, PreprocessConfig
 from detection.description import InspectorInfo
-from detection.gaussian import PositionGaussians, leave_one_out, whitening_factors
+from detection.gaussian import PositionGaussians
+from detection.layered import LayeredGaussians
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Moments, packed_length
 from detection.padim import arithmetic_of, pick_channels, resolved
 from detection.preprocess import make_reference, prepare
-from detection.shared import SharedGaussians
+from detection.training_state import grid_shapes
+from detection.whitening import leave_one_out, whitening_factors
 
 DIMENSIONS = 100
 RESOLUTIONS = [256, 512, 1024]
@@ -58,10 +60,17 @@ def some_gaussians(resolution: int, precision: Precision) -> PositionGaussians:
     )
 
 
-def some_shared_gaussians(resolution: int) -> SharedGaussians:
-    count = positions(resolution)
-    mean, every = np.zeros((count, DIMENSIONS), dtype=np.float32), np.ones(count, dtype=np.bool_)
-    return SharedGaussians(2, mean, np.eye(DIMENSIONS, dtype=np.float32), np.ones(count, dtype=np.float32), every)
+def some_layered_gaussians(config: ModelConfig) -> LayeredGaussians:
+    layers = [
+        PositionGaussians(
+            2,
+            np.zeros((count, dimensions), dtype=np.float32),
+            np.tile(RNG.standard_normal((256, packed_length(dimensions)), dtype=np.float32) / 10, (count // 256, 1)),
+            np.ones(count, dtype=np.bool_),
+        )
+        for count, dimensions in grid_shapes(config, "layered")
+    ]
+    return LayeredGaussians(2, tuple(layers), np.ones(len(layers), dtype=np.float32))
 
 
 @numba.njit(parallel=True)
@@ -105,7 +114,7 @@ def test_features(benchmark: BenchmarkFixture, backbone: Any, resolution: int, w
     arithmetic = arithmetic_of(ModelConfig(backbone=backbone))
     network = pretrained(backbone, weights=weights if backbone == "resnet18" else None, arithmetic=arithmetic)
     picture = RNG.integers(0, 256, (1, resolution, resolution, 3), dtype=np.uint8)
-    benchmark(network.features, picture, channels=pick_channels(ModelConfig(backbone=backbone)))
+    benchmark(network.features, picture, channels=pick_channels(ModelConfig(backbone=backbone), "position"))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -122,7 +131,7 @@ def test_picture_to_heatmap(
         backbone=pretrained(backbone, weights=weights if backbone == "resnet18" else None, arithmetic=arithmetic),
         gaussians=some_gaussians(resolution, precision),
         smoothing_sigma=4.0,
-        channels=pick_channels(config),
+        channels=pick_channels(config, "position"),
     )
     picture = RNG.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
     benchmark.extra_info["network"] = arithmetic
@@ -130,15 +139,15 @@ def test_picture_to_heatmap(
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_picture_to_heatmap_with_a_shared_covariance(benchmark: BenchmarkFixture, resolution: Any) -> None:
-    """The same with one covariance for all positions."""
+def test_picture_to_heatmap_layer_by_layer(benchmark: BenchmarkFixture, resolution: Any) -> None:
+    """The same with covariances of each layer on its own grid."""
     config = resolved(ModelConfig(resolution=resolution))
     model = PaDiM.assemble(
         config,
         backbone=pretrained(config.backbone, arithmetic=arithmetic_of(config)),
-        gaussians=some_shared_gaussians(resolution),
+        gaussians=some_layered_gaussians(config),
         smoothing_sigma=4.0,
-        channels=pick_channels(config),
+        channels=pick_channels(config, "layered"),
     )
     picture = RNG.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
     benchmark(lambda: float(model.score(picture).max()))
@@ -189,27 +198,24 @@ def some_frame() -> NDArray[np.uint8]:
     return frame
 
 
-@pytest.fixture(scope="module", params=["shared-512", "shared-1024", "position-512", "position-1024"])
+@pytest.fixture(scope="module", params=["layered-512", "layered-1024", "position-512", "position-1024"])
 def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model of 16 views, as large as a trained one: with bfloat16 factors for each position 11 GB at 1024²."""
     covariance, size = request.param.split("-")
-    shared, resolution = covariance == "shared", int(size)
-    precision: Precision = "float32" if shared else "bfloat16"
+    layered, resolution = covariance == "layered", int(size)
+    precision: Precision = "float32" if layered else "bfloat16"
     config = resolved(ModelConfig(resolution=resolution, precision=precision))
     backbone = pretrained("efficientnet_lite0", arithmetic=arithmetic_of(config))
     model = PaDiM.assemble(
         config,
         backbone=backbone,
-        gaussians=some_shared_gaussians(resolution) if shared else some_gaussians(resolution, precision),
+        gaussians=some_layered_gaussians(config) if layered else some_gaussians(resolution, precision),
         smoothing_sigma=4.0,
-        channels=pick_channels(config),
+        channels=pick_channels(config, covariance),
     )
     views = [f"V{i + 1}" for i in range(16)]
-    directions = RNG.standard_normal((94 * 160, DIMENSIONS), dtype=np.float32)
-    nuisances = directions / np.linalg.norm(directions, axis=1, keepdims=True) if shared else None
     info = InspectorInfo(
         config=DetectionConfig(),
-        nuisances=None if nuisances is None else nuisances.shape,
         backbone="efficientnet_lite0",
         network=arithmetic_of(config),
         frame_shapes=dict.fromkeys(views, (960, 1280)),
@@ -223,7 +229,7 @@ def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     )
     folder = tmp_path_factory.mktemp("sixteen") / "model"
     reference = make_reference(some_frame(), config=info.config.preprocess)
-    Inspector(info, dict.fromkeys(views, model), dict.fromkeys(views, reference), nuisances).save(folder)
+    Inspector(info, dict.fromkeys(views, model), dict.fromkeys(views, reference)).save(folder)
     yield folder
     for file in folder.rglob("*.safetensors"):
         file.unlink()

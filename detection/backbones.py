@@ -234,24 +234,49 @@ class Backbone:
         memory.
         Defard et al., *PaDiM*, 2021, section III A.
         """
-        architecture = ARCHITECTURES[self.name]
         grid = images.shape[1] // STRIDE
         features = np.empty((len(images), grid * grid, len(channels)), dtype=np.float32) if out is None else out
-        mean, std = (
-            255 * torch.tensor(values, device=self._device) for values in (architecture.mean, architecture.std)
-        )
         first = 0
-        with torch.inference_mode(), self._exact():
-            pictures = torch.from_numpy(images).to(self._device).float().sub_(mean).div_(std)
-            layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
-            for layer, end in zip(layers, accumulate(architecture.layer_channels), strict=True):
-                begin = end - layer.shape[1]
+        with torch.inference_mode():
+            for layer, end in zip(self._run(images), self._ends, strict=True):
+                begin = end - layer.shape[-1]
                 inside = channels[(channels >= begin) & (channels < end)] - begin
-                last = layer.permute(0, 2, 3, 1).contiguous().cpu()  # a view on the processor: it is channels-last
-                numbers = last.view(torch.uint16) if self._type is torch.bfloat16 else last
+                numbers = layer.view(torch.uint16) if self._type is torch.bfloat16 else layer
                 _gather(numbers.numpy(), inside, first, features)
                 first += len(inside)
         return features
+
+    def layers(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """Feature vectors of one picture, of each layer on its own grid.
+
+        Parameters
+        ----------
+        image : (R, R, 3) uint8
+            RGB; R a multiple of 16.
+
+        Returns
+        -------
+        tuple of (P, d) float32
+            All channels of each layer, finest first; P is (R/4)², (R/8)² and (R/16)².
+        """
+        with torch.inference_mode():
+            return tuple(layer[0].flatten(0, 1).float().clone().numpy() for layer in self._run(image[np.newaxis]))
+
+    @property
+    def _ends(self) -> list[int]:
+        return list(accumulate(ARCHITECTURES[self.name].layer_channels))
+
+    def _run(self, images: NDArray[np.uint8]) -> list[Tensor]:
+        """Every layer's output (B, H, W, C) of pictures (B, R, R, 3) uint8, on the processor."""
+        architecture = ARCHITECTURES[self.name]
+        mean, std = (
+            255 * torch.tensor(values, device=self._device) for values in (architecture.mean, architecture.std)
+        )
+        with self._exact():
+            pictures = torch.from_numpy(images).to(self._device).float().sub_(mean).div_(std)
+            layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
+            # On the processor a view: it computes channels-last.
+            return [layer.permute(0, 2, 3, 1).contiguous().cpu() for layer in layers]
 
     def _exact(self) -> AbstractContextManager[object]:
         """On CUDA, compute the same every time, and without TF32."""

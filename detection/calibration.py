@@ -136,7 +136,7 @@ def cross_conformal_threshold(statistics: Sequence[float], *, trained_with: int,
     Parameters
     ----------
     statistics : sequence of float
-        Leave-one-out statistics of m training parts, as `detection.gaussian.leave_one_out` gives them.
+        Leave-one-out statistics of m training parts, as `detection.whitening.leave_one_out` gives them.
     trained_with : int
         Number of training parts n ≥ 3. m is less where some of them, apart from the others from the start, shaped
         more than mean and covariance: the part whose pictures are the references does.

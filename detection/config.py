@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 BackboneName = Literal["efficientnet_lite0", "resnet18"]
 Precision = Literal["float32", "bfloat16"]
 NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
-Covariance = Literal["position", "shared"]
+Covariance = Literal["position", "layered"]
 
 
 MAX_SIGMA = 64.0
@@ -55,21 +55,11 @@ class DistanceConfig(_Config):
 
     covariance: Covariance = Field(
         default="position",
-        description="`position`: each position has its own covariance, as in the paper. `shared`: one for all "
-        "positions, scaled at each; learned from a dozen parts, and a fiftieth of the memory.",
+        description="`position`: one Gaussian of picked channels of all layers at each position, as in the paper. "
+        "`layered`: each of the network's layers by itself on its own grid, with all its channels, a covariance at "
+        "each position that is drawn towards the layer's common one, and smoothing of its own; the most surprised one "
+        "decides. A sixth of the memory.",
     )
-    nuisances: int = Field(
-        default=10,
-        ge=0,
-        le=100,
-        description="For `shared`: peaks of each training picture, as a model of all the others sees it, that are "
-        "remembered as harmless (dust, fibres, glints); what looks like one of them counts less. 0: none.",
-    )
-
-    @property
-    def remembers_peaks(self) -> bool:
-        """Whether nuisances are learned."""
-        return self.covariance == "shared" and self.nuisances > 0
 
 
 class ScoreConfig(_Config):
@@ -93,7 +83,7 @@ class ScoreConfig(_Config):
         default=4.0,
         gt=0,
         le=MAX_SIGMA,
-        description="Standard deviation of the heatmap's Gaussian filter, in pixels.",
+        description="For covariances of `position`: standard deviation of the heatmap's Gaussian filter, in pixels.",
     )
 
 
@@ -172,9 +162,11 @@ class ModelConfig(_Config):
         default=256, description="Side of the network's square input, in pixels."
     )
     n_features: int = Field(
-        default=100, ge=1, description="Channels picked at random from all of the network's layers."
+        default=100,
+        ge=1,
+        description="For covariances of `position`: channels picked at random from all of the network's layers.",
     )
-    precision: Precision = Field(default="float32", description="How whitening factors of `position` are stored.")
+    precision: Precision = Field(default="float32", description="How whitening factors are stored.")
     network: Literal["auto"] | NetworkArithmetic = Field(
         default="auto",
         description="How the network computes. `exact`: in float32, as it was published. `folded`: its batch "

@@ -100,7 +100,6 @@ class InspectorInfo(BaseModel):
     `frame_shapes` holds the height and width in pixels of each view's frames, in the views' order; None for
     photographs of any size.
     `masked` says whether pixels to ignore were named for the training pictures, as they then must be for others.
-    `nuisances` is the shape of the known nuisances: how many, and of how many features; None where there are none.
     `files` holds the SHA-256 of every other file of the folder, by its path; empty until the model is saved.
     `guarantee` is what is proved about the threshold, and None where it is an estimate.
     `made_for` is whatever the caller wants to be compared before the model is used.
@@ -110,7 +109,7 @@ class InspectorInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-inspector"] = "twinspect-inspector"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     config: DetectionConfig
     backbone: BackboneName
     network: NetworkArithmetic
@@ -120,7 +119,6 @@ class InspectorInfo(BaseModel):
     bottom_share: float = Field(ge=0, lt=1)
     picture_width_mm: float | None
     masked: bool = False
-    nuisances: tuple[int, int] | None = None
     made_for: dict[str, JsonValue]
     files: dict[str, str]
     trained_with: tuple[TrainedPart, ...]

@@ -9,13 +9,13 @@ from detection.datasets import Part
 from detection.decisions import part_statistic
 from detection.description import DESCRIPTION_FILE, Extension, InspectorInfo, TrainedPart
 from detection.errors import DatasetError, ModelError
+from detection.gaussian import Gaussians
 from detection.inspector import (
     Inspector,
     Progress,
     new_view_folder,
     read_view,
     write_description,
-    write_nuisances,
     write_view,
 )
 from detection.padim import BACKBONE_FILE, PaDiM, write_backbone
@@ -64,7 +64,8 @@ def extend(
     Notes
     -----
     The models are, up to rounding, those that training with all parts at once would give: mean and covariance follow
-    from the moments of all pictures, whenever they were seen.
+    from the moments of all pictures, whenever they were seen. Only the units that layers are counted in stay those of
+    the model that is extended.
 
     The threshold is that of `held_out_threshold` over all good parts that were held out from what scored them. A new
     part is scored by the models of all the others, earlier and new, exactly. Of an earlier part only the number is
@@ -86,8 +87,7 @@ def extend(
 
     models: dict[str, PaDiM] = {}
     hashes: dict[str, list[str]] = {}
-    held_out: list[HeldOut | None] = []
-    seen: list[TrainingPictures] = []
+    fitted: list[tuple[TrainingPictures, Gaussians, HeldOut | None]] = []
     with new_folder(folder, marker=DESCRIPTION_FILE) as target:
         for view, before in inspector.models.items():
             pictures = TrainingPictures(
@@ -107,6 +107,7 @@ def extend(
                 config=before.config,
                 folder=target,
                 earlier=read_moments(_place(model, view), before.config, before.gaussians),
+                before=before.gaussians,
                 state=new_view_folder(target, view),
             )
             if info.frame_shapes[view] not in (None, pictures.frame_shape):
@@ -124,9 +125,8 @@ def extend(
             write_view(target, view, extended, inspector.references.get(view))
             models[view] = read_view(target, view, before.backbone)
             hashes[view] = pictures.hashes
-            held_out.append(looked_at)
-            seen.append(pictures)
-        scores, nuisances = held_out_scores(held_out, seen, info.config, known=inspector.nuisances)
+            fitted.append((pictures, gaussians, looked_at))
+        scores = held_out_scores(fitted)
         added = tuple(
             TrainedPart(
                 part_id=part.part_id,
@@ -147,7 +147,6 @@ def extend(
                 "config": info.config.model_copy(update={"threshold": threshold}),
                 "threshold": held_out_threshold(statistics, alpha=threshold.alpha),
                 "guarantee": None,
-                "nuisances": None if nuisances is None else nuisances.shape,
                 "trained_with": (*info.trained_with, *added),
                 "extends": Extension(
                     parent=sha256_of_file(model / DESCRIPTION_FILE),
@@ -157,9 +156,8 @@ def extend(
             }
         )
         write_backbone(target / BACKBONE_FILE, next(iter(models.values())).backbone)
-        write_nuisances(target, nuisances)
         write_description(target, info)
-    return Inspector(info, models, inspector.references, nuisances)
+    return Inspector(info, models, inspector.references)
 
 
 def _refuse_what_will_fail(info: InspectorInfo, model: Path, folder: Path, parts: Sequence[Part]) -> None:

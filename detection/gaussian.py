@@ -1,70 +1,91 @@
-"""One Gaussian for each grid position: packed whitening factors from moments, and distances to them."""
+"""One Gaussian for each grid position, and distances to them."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from detection.config import Precision
-from detection.errors import ModelError
 from detection.heatmap import heatmap_of
-from detection.kernels import CHUNKS, kernel, parallel_kernel
 from detection.mahalanobis import squared_mahalanobis
-from detection.moments import Float32, Float64, Moments
+from detection.moments import Float32, Moments
+from detection.whitening import whitening_factors
 
-_POSITIONS = 512  # whose factors are computed at a time: 10 MB beside the moments
+Features = tuple[Float32, ...]
+"""Of each grid an array whose first axis is its positions, the finest grid first."""
 
 
 class Gaussians(ABC):
-    """What training learned: a Gaussian for each grid position.
+    """What training learned of a view: Gaussians on one or several grids of positions.
 
     Attributes
     ----------
     pictures : int
         Number of training pictures, ≥ 2.
-    mean : (P, d) float32
-        Mean feature of each position.
-    scored : (P,) bool
-        Positions that have a Gaussian.
     """
 
     pictures: int
-    mean: NDArray[np.float32]
-    scored: NDArray[np.bool_]
+
+    @property
+    @abstractmethod
+    def scored(self) -> tuple[NDArray[np.bool_], ...]:
+        """Of each grid, the positions (P,) that have a Gaussian; the first grid is the finest."""
 
     @abstractmethod
-    def squared_distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures."""
+    def squared_distances(self, features: Features) -> Features:
+        """Squared Mahalanobis distances, (P,) float32 of each grid, of a picture's features."""
 
-    def heatmap(
-        self, features: NDArray[np.float32], *, sigma: float, masked: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float32]:
+    @abstractmethod
+    def heatmap_of(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> Float32:
+        """Smooth heatmap (R, R) float32 of squared distances (P,), of which some positions are hidden.
+
+        `sigma` is of the Gaussian filter of a single grid, in pixels.
+        """
+
+    def heatmap(self, features: Features, *, sigma: float, masked: NDArray[np.bool_] | None = None) -> Float32:
         """Smooth heatmap of one picture.
 
         Parameters
         ----------
-        features : (P, d) float32
-            The picture's features.
+        features : tuple of (P, d) float32
+            The picture's, of each grid.
         sigma : float
-            Of the Gaussian filter, in pixels.
+            Of the Gaussian filter of a single grid, in pixels.
         masked : (P,) bool, optional
-            Positions that the picture does not show.
+            Positions of the finest grid that the picture does not show.
 
         Returns
         -------
         (R, R) float32
-            Mahalanobis distance, enlarged to the network's input.
+            Enlarged to the network's input.
         """
-        hidden = ~self.scored if masked is None else masked | ~self.scored
-        return heatmap_of(self.squared_distances(features[np.newaxis])[0], sigma=sigma, hidden=hidden)
+        return self.heatmap_of(self.squared_distances(features), self.hidden(masked), sigma=sigma)
+
+    def hidden(self, masked: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
+        """Of each grid, the positions (P,) of which nothing is known in a picture; `masked` is of the finest grid."""
+        return hidden_on(self.scored, masked)
+
+
+def hidden_on(scored: Sequence[NDArray[np.bool_]], masked: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
+    """Return which positions (P,) of each grid have no Gaussian or are masked; `masked` is of the finest grid."""
+    if masked is None:
+        return tuple(~some for some in scored)
+    return tuple(~some | coarser(masked, len(some)) for some in scored)
+
+
+def coarser(marked: NDArray[np.bool_], positions: int) -> NDArray[np.bool_]:
+    """Return which positions (P',) of a coarser grid hold a marked one (P,)."""
+    grid, fine = math.isqrt(positions), math.isqrt(len(marked))
+    within = fine // grid
+    return marked.reshape(grid, within, grid, within).any(axis=(1, 3)).reshape(-1)
 
 
 @dataclass(frozen=True)
 class PositionGaussians(Gaussians):
-    """Gaussians that each position has to itself, as in the paper.
+    """One grid of Gaussians, as in the paper.
 
     Attributes
     ----------
@@ -74,18 +95,23 @@ class PositionGaussians(Gaussians):
         Mean feature of each grid position.
     factors : (P, d(d+1)/2) float32 or uint16
         Packed whitening factors; uint16 holds bfloat16.
-    scored : (P,) bool
+    known : (P,) bool
         False where too few pictures showed the position to know anything about it.
     """
 
     pictures: int
     mean: NDArray[np.float32]
     factors: NDArray[np.float32] | NDArray[np.uint16]
-    scored: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+    @property
+    def scored(self) -> tuple[NDArray[np.bool_], ...]:
+        """See `Gaussians`."""
+        return (self.known,)
 
     @classmethod
     def from_moments(
-        cls, moments: Moments, *, epsilon: float, precision: Precision, keep_moments: bool = False
+        cls, moments: Moments, *, epsilon: float, precision: Precision, prior: float = 0.0, keep_moments: bool = False
     ) -> "PositionGaussians":
         """Factorise moments.
 
@@ -97,6 +123,8 @@ class PositionGaussians(Gaussians):
             Added to the covariance's diagonal.
         precision : str
             "float32" or "bfloat16", for the factors.
+        prior : float
+            See `whitening_factors`.
         keep_moments : bool
             Whether the moments are needed afterwards; else the factors take their memory.
 
@@ -110,10 +138,17 @@ class PositionGaussians(Gaussians):
         ModelError
             With fewer than two pictures.
         """
-        factors = whitening_factors(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
+        factors = whitening_factors(
+            moments, epsilon=epsilon, prior=prior, precision=precision, keep_moments=keep_moments
+        )
         return cls(moments.pictures, moments.mean.astype(np.float32), factors, moments.scored())
 
-    def squared_distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def squared_distances(self, features: Features) -> Features:
+        """See `Gaussians`."""
+        (one,) = features
+        return (self.squared(one[np.newaxis])[0],)
+
+    def squared(self, features: Float32) -> Float32:
         """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures.
 
         The factors are read once for all of them, which is most of the time for one.
@@ -122,227 +157,6 @@ class PositionGaussians(Gaussians):
         squared_mahalanobis(features, self.mean, self.factors, out=squared)
         return squared
 
-
-def whitening_factors(
-    moments: Moments, *, epsilon: float, precision: Precision = "float32", keep_moments: bool = True
-) -> NDArray[Any]:
-    """Packed inverse Cholesky factors of every position's regularised covariance.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of at least two pictures.
-    epsilon : float
-        Added to the covariance's diagonal, > 0; 0.01 in the paper.
-    precision : str
-        "float32", or "bfloat16" (as uint16) for half the memory.
-    keep_moments : bool
-        Without, the factors take the place of `moments.comoment`, which is lost.
-
-    Returns
-    -------
-    (P, d(d+1)/2) float32 or uint16
-        Rows of L⁻¹ with L Lᵀ = Σ + epsilon·I and Σ the unbiased covariance, computed in float64. Positions that
-        fewer than two pictures show have zeros.
-
-    Raises
-    ------
-    ModelError
-        With fewer than two pictures, or when a feature was not finite.
-
-    Notes
-    -----
-    Defard et al., *PaDiM*, 2021, eq. 1. What is rounded to bfloat16 is a row w of L⁻¹ whose only use is w·δ, and δ
-    spreads along the columns of L: its numbers are rounded from last to first, each taking over what the rounding
-    before it did along L (Babai, *On Lovász' lattice reduction and the nearest lattice point problem*, 1986). On
-    good pictures that makes the error of the distance a third of what rounding each number by itself does.
-    """
-    if moments.pictures < 2:
-        raise ModelError(
-            f"{moments.pictures} training picture(s) have no covariance: train with at least 2, better 50 and more"
-        )
-    comoment, count = moments.comoment, moments.count
-    number: type[np.generic] = np.uint16 if precision == "bfloat16" else np.float32
-    whiten = _whiten_bfloat16 if precision == "bfloat16" else _whiten_float32
-    if keep_moments:
-        factors = np.empty(comoment.shape, dtype=number)
-    else:
-        factors = comoment.reshape(-1).view(number)[: comoment.size].reshape(comoment.shape)
-    for first in range(0, len(comoment), _POSITIONS):
-        some = slice(first, first + _POSITIONS)
-        done = np.empty(comoment[some].shape, dtype=number)
-        whiten(comoment[some], count[some], epsilon, done)
-        factors[some] = done  # in place, this lies in what was read by now: factors are never larger than moments
-    if not np.isfinite(moments.mean).all() or not np.isfinite(_last(factors)).all():
-        raise ModelError("the training features are not finite: check the backbone's weights and the pictures")
-    return factors
-
-
-def leave_one_out(
-    moments: Moments,
-    features: Float32,
-    *,
-    epsilon: float,
-    first: int = 0,
-    masked: NDArray[np.bool_] | None = None,
-) -> Float32:
-    """Squared distances of training pictures to the Gaussians of all the other training pictures.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of all training pictures, at least 3.
-    features : (N, K, d) float32
-        Features of training pictures at K neighbouring positions.
-    epsilon : float
-        Added to the covariance's diagonal.
-    first : int
-        The first of these positions.
-    masked : (N, K) bool, optional
-        True where a picture does not show the position.
-
-    Returns
-    -------
-    (N, K) float32
-        Exactly what training without the picture would give, up to rounding; 0 where masked, and where the others
-        leave no Gaussian (see `Moments.scored`).
-
-    Notes
-    -----
-    Leaving a picture out shifts the mean by δ/(n−1) and takes n/(n−1)·δδᵀ from the co-moment C, with δ its deviation
-    from the mean of all. With s = δᵀ(C/(n−2) + εI)⁻¹δ its squared distance is then, by Sherman and Morrison's formula
-    (1950), (n/(n−1))²·s / (1 − n/((n−1)(n−2))·s). One factorisation serves all pictures.
-    """
-    positions = slice(first, first + features.shape[1])
-    hidden = np.zeros(features.shape[:2], dtype=np.bool_) if masked is None else masked
-    count = np.where(moments.scored(left_out=1), moments.count, 0)[positions]
-    squared = np.zeros(features.shape[:2], dtype=np.float32)
-    _leave_one_out(features, hidden, count, moments.mean[positions], moments.comoment[positions], epsilon, squared)
-    return squared
-
-
-def _last(packed: NDArray[Any]) -> NDArray[Any]:
-    """Last number of every packed row: not finite when any feature of the position was not; bfloat16 widened."""
-    last = packed[:, -1]
-    return (last.astype(np.uint32) << 16).view(np.float32) if last.dtype == np.uint16 else last
-
-
-@kernel
-def _factorise(comoment: Float32, scale: float, epsilon: float, inverse: Float64, lower: Float64) -> None:
-    """Overwrite the lower triangles of `lower` with L and of `inverse` with L⁻¹, for L Lᵀ = scale·C + epsilon·I."""
-    # Row i of L is L⁻¹ (rows before i) times row i of Σ; row i of L⁻¹ follows from it and the rows before. So Σ's
-    # row i is read once, and all inner loops are contiguous.
-    dimensions = inverse.shape[0]
-    row = np.empty(dimensions)
-    start = 0
-    for i in range(dimensions):
-        for j in range(i + 1):
-            row[j] = comoment[start + j] * scale
-        pivot = row[i] + epsilon
-        for k in range(i):
-            total = 0.0
-            for j in range(k + 1):
-                total += inverse[k, j] * row[j]
-            lower[i, k] = total
-            pivot -= total * total
-        lower[i, i] = np.sqrt(pivot)
-        diagonal = 1.0 / lower[i, i]
-        for j in range(i):
-            row[j] = 0.0
-        for k in range(i):
-            factor = lower[i, k] * diagonal
-            for j in range(k + 1):
-                row[j] -= factor * inverse[k, j]
-        row[i] = diagonal
-        for j in range(i + 1):
-            inverse[i, j] = row[j]
-        start += i + 1
-
-
-@parallel_kernel
-def _whiten_float32(comoment: Float32, count: NDArray[np.int64], epsilon: float, out: Float32) -> None:
-    positions = comoment.shape[0]
-    dimensions = int((np.sqrt(8.0 * comoment.shape[1] + 1.0) - 1.0) / 2.0 + 0.5)
-    chunks = min(positions, CHUNKS)
-    for chunk in numba.prange(chunks):
-        inverse = np.zeros((dimensions, dimensions))
-        lower = np.zeros((dimensions, dimensions))
-        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            if count[p] < 2:
-                out[p, :] = np.float32(0.0)
-                continue
-            _factorise(comoment[p], 1.0 / (count[p] - 1), epsilon, inverse, lower)
-            start = 0
-            for i in range(dimensions):
-                for j in range(i + 1):
-                    out[p, start + j] = inverse[i, j]
-                start += i + 1
-
-
-@parallel_kernel
-def _whiten_bfloat16(comoment: Float32, count: NDArray[np.int64], epsilon: float, out: NDArray[np.uint16]) -> None:
-    positions = comoment.shape[0]
-    dimensions = int((np.sqrt(8.0 * comoment.shape[1] + 1.0) - 1.0) / 2.0 + 0.5)
-    chunks = min(positions, CHUNKS)
-    for chunk in numba.prange(chunks):
-        inverse = np.zeros((dimensions, dimensions))
-        lower = np.zeros((dimensions, dimensions))
-        along = np.empty(dimensions)  # what roundings so far do along the columns of L
-        number = np.empty(1, dtype=np.float32)
-        bits = number.view(np.uint32)
-        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            if count[p] < 2:
-                out[p, :] = np.uint16(0)
-                continue
-            _factorise(comoment[p], 1.0 / (count[p] - 1), epsilon, inverse, lower)
-            start = 0
-            for i in range(dimensions):
-                for k in range(i + 1):
-                    along[k] = 0.0
-                for j in range(i, -1, -1):
-                    number[0] = inverse[i, j] + along[j] / lower[j, j]
-                    upper = np.uint32(bits[0] + np.uint32(0x7FFF) + ((bits[0] >> np.uint32(16)) & np.uint32(1)))
-                    upper = upper >> np.uint32(16)
-                    out[p, start + j] = np.uint16(upper)
-                    bits[0] = np.uint32(upper << np.uint32(16))
-                    missed = inverse[i, j] - number[0]
-                    for k in range(j + 1):
-                        along[k] += missed * lower[j, k]
-                start += i + 1
-
-
-@parallel_kernel
-def _leave_one_out(
-    features: Float32,
-    masked: NDArray[np.bool_],
-    count: NDArray[np.int64],
-    mean: Float64,
-    comoment: Float32,
-    epsilon: float,
-    out: Float32,
-) -> None:
-    pictures, positions, dimensions = features.shape
-    chunks = min(positions, CHUNKS)
-    for chunk in numba.prange(chunks):
-        inverse = np.zeros((dimensions, dimensions))
-        lower = np.zeros((dimensions, dimensions))
-        delta = np.empty(dimensions)
-        for p in range(chunk * positions // chunks, (chunk + 1) * positions // chunks):
-            if count[p] == 0:
-                continue
-            n = float(count[p])
-            _factorise(comoment[p], 1.0 / (n - 2), epsilon, inverse, lower)
-            for b in range(pictures):
-                if masked[b, p]:
-                    continue
-                for j in range(dimensions):
-                    delta[j] = features[b, p, j] - mean[p, j]
-                squared = 0.0
-                for i in range(dimensions):
-                    total = 0.0
-                    for j in range(i + 1):
-                        total += inverse[i, j] * delta[j]
-                    squared += total * total
-                # Not negative in exact arithmetic; at this bound a distance of 10⁵ is reached, beyond any that decides.
-                remaining = max(1.0 - n / ((n - 1) * (n - 2)) * squared, 1e-9)
-                out[b, p] = (n / (n - 1)) ** 2 * squared / remaining
+    def heatmap_of(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> Float32:
+        """See `Gaussians`."""
+        return heatmap_of(squared[0], sigma=sigma, hidden=hidden[0])

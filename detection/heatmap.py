@@ -51,6 +51,34 @@ def heatmap_of(
     return smooth_heatmap(np.sqrt(squared).reshape(grid, grid), resolution=STRIDE * grid, sigma=sigma, hidden=unknown)
 
 
+def enlarged(distances: Float32, *, resolution: int, sigma: float, hidden: NDArray[np.bool_]) -> Float32:
+    """Smooth distances on their own grid, then enlarge them to the picture's size.
+
+    Parameters
+    ----------
+    distances : (g, g) float32
+        Mahalanobis distance of each grid position.
+    resolution : int
+        Side R of the picture.
+    sigma : float
+        Standard deviation of the Gaussian filter in grid positions, ≥ 0; mirrored at the rim.
+    hidden : (g, g) bool
+        Positions of which nothing is known. What stands there does not flow into its neighbours.
+
+    Returns
+    -------
+    (R, R) float32
+        Bilinear between the centres of the grid's cells; 0 where nothing is known.
+    """
+    known = (~hidden).astype(np.float32)
+    fields = [np.where(hidden, np.float32(0), distances), known]
+    if sigma > 0:
+        fields = [cv2.GaussianBlur(field, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for field in fields]
+        fields = [field * known for field in fields]
+    value, weight = (cv2.resize(field, (resolution, resolution), interpolation=cv2.INTER_LINEAR) for field in fields)
+    return np.divide(value, weight, out=np.zeros_like(value), where=weight > np.finfo(np.float32).eps)
+
+
 def positions_of(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the grid positions (P,) bool of which any pixel is marked in (R, R) bool."""
     grid = len(pixels) // STRIDE

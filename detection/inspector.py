@@ -4,25 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detection.backbones import Backbone
 from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, PictureError
 from detection.geometry import Mask
 from detection.heatmap import pixels_of, positions_of
-from detection.nuisances import discounted, novelty, peaks_of
 from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Reference, prepare
 from detection.scores import ViewScore
-from detection.shared import SharedGaussians
-from detection.storage import new_folder, read_tensors, sha256_of_file, write_json, write_tensors
+from detection.storage import new_folder, sha256_of_file, write_json
 
 _REFERENCE_FILE = "reference.safetensors"
-_NUISANCES_FILE = "nuisances.safetensors"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -40,14 +34,11 @@ class Inspector:
         View → trained model; they share one backbone.
     references : mapping
         View → what its pictures are registered to; empty without registration.
-    nuisances : (K, d) float32
-        Directions of peaks that good parts have shown, in any view; see `detection.nuisances`. None where K is 0.
     """
 
     info: InspectorInfo
     models: Mapping[str, PaDiM]
     references: Mapping[str, Reference] = field(default_factory=dict)
-    nuisances: NDArray[np.float32] | None = None
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -114,12 +105,7 @@ class Inspector:
         masked = None if prepared.masked is None else positions_of(prepared.masked)
         gaussians, features = model.gaussians, model.features(prepared.image)
         heatmap = gaussians.heatmap(features, sigma=model.smoothing_sigma, masked=masked)
-        hidden = ~gaussians.scored if masked is None else ~gaussians.scored | masked
-        valid = prepared.valid & pixels_of(~hidden)
-        if self.nuisances is not None and isinstance(gaussians, SharedGaussians):
-            count = config.distance.nuisances
-            peaks = peaks_of(heatmap, valid, features, gaussians, hidden=hidden, count=count)
-            heatmap = discounted(heatmap, peaks, novelty(peaks.directions, [self.nuisances]))
+        valid = prepared.valid & pixels_of(~gaussians.hidden(masked)[0])
         score = image_score(
             heatmap,
             valid,
@@ -150,7 +136,6 @@ class Inspector:
             write_backbone(target / BACKBONE_FILE, next(iter(self.models.values())).backbone)
             for view, model in self.models.items():
                 write_view(target, view, model, self.references.get(view))
-            write_nuisances(target, self.nuisances)
             write_description(target, self.info)
 
     @classmethod
@@ -184,7 +169,7 @@ class Inspector:
         references: dict[str, Reference] = {}
         if info.config.preprocess.registration != "none":
             references = {view: Reference.read(place / "views" / view / _REFERENCE_FILE) for view in info.views}
-        return cls(info, models, references, read_nuisances(place, info))
+        return cls(info, models, references)
 
 
 def new_view_folder(folder: Path, view: str) -> Path:
@@ -205,19 +190,6 @@ def write_view(folder: Path, view: str, model: PaDiM, reference: Reference | Non
 def read_view(folder: Path, view: str, backbone: Backbone) -> PaDiM:
     """Read the model that `write_view` wrote; tensors are mapped, not read."""
     return PaDiM.read_gaussians(folder / "views" / view, backbone)
-
-
-def write_nuisances(folder: Path, nuisances: NDArray[np.float32] | None) -> None:
-    """Write the known nuisances, where there are any, into a folder that is to become an inspector's."""
-    if nuisances is not None:
-        write_tensors(folder / _NUISANCES_FILE, {"directions": nuisances})
-
-
-def read_nuisances(folder: Path, info: InspectorInfo) -> NDArray[np.float32] | None:
-    """Read what `write_nuisances` wrote; `ModelError` when it is missing or something else."""
-    if info.nuisances is None:
-        return None
-    return read_tensors(folder / _NUISANCES_FILE, {"directions": (info.nuisances, np.float32)})["directions"]
 
 
 def write_description(folder: Path, info: InspectorInfo) -> None:

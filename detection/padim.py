@@ -20,15 +20,18 @@ from detection.config import (
     PreprocessConfig,
 )
 from detection.errors import ModelError, PictureError, WeightsError
-from detection.gaussian import Gaussians, PositionGaussians
+from detection.gaussian import Features, Gaussians
+from detection.layered import LayeredGaussians, LayeredMoments
 from detection.moments import Moments
 from detection.pictures import Image
 from detection.preprocess import prepare
-from detection.shared import SharedGaussians, SharedMoments
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
 from detection.training_state import (
+    gaussians_from,
     gaussians_of,
+    grid_shapes,
     has_moments,
+    learn,
     no_moments,
     read_moments,
     shapes_of,
@@ -47,7 +50,7 @@ class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-padim"] = "twinspect-padim"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     config: ModelConfig
     covariance: Covariance
     smoothing_sigma: float = Field(gt=0, le=MAX_SIGMA)
@@ -78,7 +81,7 @@ class PaDiM:
     smoothing_sigma : float
         Of the heatmap's Gaussian filter, in pixels.
     covariance : str
-        "position": each position has its own, as in the paper; "shared": see `detection.shared.SharedGaussians`.
+        "position": one Gaussian at each position, as in the paper; "layered": see `detection.layered.LayeredGaussians`.
 
     Raises
     ------
@@ -124,13 +127,13 @@ class PaDiM:
         if not 0 < smoothing_sigma <= MAX_SIGMA:
             raise ModelError(f"PaDiM: smoothing_sigma = {smoothing_sigma}: must be above 0 and at most {MAX_SIGMA:g}")
         self.config = resolved(config)
-        self.channels = pick_channels(self.config)
+        self.channels = pick_channels(self.config, covariance)
         self.smoothing_sigma = smoothing_sigma
         self._covariance = covariance
         self._weights = None if weights is None else Path(weights)
         self._backbone: Backbone | None = None
         self._gaussians: Gaussians | None = None
-        self._moments: Moments | SharedMoments | None = None
+        self._moments: Moments | LayeredMoments | None = None
 
     @classmethod
     def assemble(
@@ -143,7 +146,7 @@ class PaDiM:
         channels: NDArray[np.int64],
     ) -> "PaDiM":
         """Put a trained model together from what is there already, so that many can share one backbone."""
-        covariance: Covariance = "shared" if isinstance(gaussians, SharedGaussians) else "position"
+        covariance: Covariance = "layered" if isinstance(gaussians, LayeredGaussians) else "position"
         model = cls(**config.model_dump(), smoothing_sigma=smoothing_sigma, covariance=covariance)
         model.channels = channels
         model._backbone = backbone
@@ -251,11 +254,9 @@ class PaDiM:
         features = self.features(self._square(image, "picture"))
         return self.gaussians.heatmap(features, sigma=self.smoothing_sigma)
 
-    def features(self, image: Image) -> NDArray[np.float32]:
-        """Return the picked features ((R/4)², d) float32 of an (R, R, 3) uint8 picture."""
-        batch = self.backbone.features(image[np.newaxis], channels=self.channels)
-        features: NDArray[np.float32] = batch[0]
-        return features
+    def features(self, image: Image) -> Features:
+        """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on each of the model's grids."""
+        return features_of(self.backbone, image, channels=self.channels, covariance=self._covariance)
 
     def save(self, folder: str | Path) -> None:
         """Write the model, backbone included, to a folder.
@@ -320,32 +321,31 @@ class PaDiM:
     def read_gaussians(cls, folder: Path, backbone: Backbone) -> "PaDiM":
         """Read everything but the backbone; `ModelError` when a file is not what it should be."""
         description = read_json(folder / DESCRIPTION_FILE, _Description)
-        config = description.config
+        config, covariance = description.config, description.covariance
         if (config.backbone, arithmetic_of(config)) != (backbone.name, backbone.arithmetic):
             raise ModelError(
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        expected = shapes_of(config, description.covariance)
-        tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((config.n_features,), np.int64), **expected})
+        expected = shapes_of(config, covariance)
+        count = sum(dimensions for _, dimensions in grid_shapes(config, covariance))
+        tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((count,), np.int64), **expected})
         channels = tensors.pop("channels")
-        kind = SharedGaussians if description.covariance == "shared" else PositionGaussians
         if channels[0] < 0 or channels[-1] >= total_channels(config.backbone) or (np.diff(channels) <= 0).any():
             raise ModelError(f"{folder / TENSORS_FILE}: the channels are no ascending indices; train it again")
         return cls.assemble(
             config,
             backbone=backbone,
-            gaussians=kind(pictures=description.pictures, **tensors),
+            gaussians=gaussians_from(tensors, covariance=covariance, pictures=description.pictures),
             smoothing_sigma=description.smoothing_sigma,
             channels=channels,
         )
 
-    def _learn(self, images: Iterable[Image], moments: Moments | SharedMoments) -> None:
+    def _learn(self, images: Iterable[Image], moments: Moments | LayeredMoments) -> None:
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise PictureError(f"an array of shape {images.shape} is one picture; give several, e.g. in a list")
-        moments.update_each(
-            (self.features(self._square(image, f"picture {i}")), None) for i, image in enumerate(images)
-        )
+        squares = (self._square(image, f"picture {i}") for i, image in enumerate(images))
+        learn(moments, ((self.features(square), None) for square in squares))
 
     def _square(self, image: Image, name: str) -> Image:
         return prepare(image, resolution=self.config.resolution, config=_WHOLE_PICTURE, name=name).image
@@ -363,8 +363,8 @@ def arithmetic_of(config: ModelConfig) -> NetworkArithmetic:
     return fastest_arithmetic() if config.precision == "bfloat16" else "folded"
 
 
-def pick_channels(config: ModelConfig) -> NDArray[np.int64]:
-    """Pick `config.n_features` of the backbone's channels at random, ascending (d,) int64.
+def pick_channels(config: ModelConfig, covariance: Covariance) -> NDArray[np.int64]:
+    """Pick `config.n_features` of the backbone's channels at random, ascending (d,) int64; for `layered`, all.
 
     Raises
     ------
@@ -372,9 +372,18 @@ def pick_channels(config: ModelConfig) -> NDArray[np.int64]:
         When the backbone has fewer.
     """
     total = total_channels(config.backbone)
+    if covariance == "layered":
+        return np.arange(total)
     if config.n_features > total:
         raise ModelError(f"{config.backbone} has {total} channels, {config.n_features} features asked; ask for fewer")
     return np.sort(np.random.default_rng(config.seed).choice(total, size=config.n_features, replace=False))
+
+
+def features_of(backbone: Backbone, image: Image, *, channels: NDArray[np.int64], covariance: Covariance) -> Features:
+    """Return the features (P, d) float32 of an (R, R, 3) uint8 picture: on the finest grid, or on each layer's own."""
+    if covariance == "layered":
+        return backbone.layers(image)
+    return (backbone.features(image[np.newaxis], channels=channels)[0],)
 
 
 def write_backbone(path: Path, backbone: Backbone) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from detection.backbones import Backbone, pretrained
 from detection.calibration import (
@@ -35,7 +34,6 @@ from detection.inspector import (
     new_view_folder,
     read_view,
     write_description,
-    write_nuisances,
     write_view,
 )
 from detection.padim import BACKBONE_FILE, PaDiM, arithmetic_of, resolved, write_backbone
@@ -141,9 +139,7 @@ def train(
             files={},
             trained_with=(),
         )
-        if fitted.nuisances is not None:
-            info = info.model_copy(update={"nuisances": fitted.nuisances.shape})
-        inspector = Inspector(info, fitted.models, fitted.references, fitted.nuisances)
+        inspector = Inspector(info, fitted.models, fitted.references)
         score = partial(_score_unseen, inspector, picture_done=picture_done)
         calibrated = tuple(score(part, use="calibration") for part in held_back)
         anomalous = tuple(score(part, use="defective") for part in defective)
@@ -158,7 +154,6 @@ def train(
         )
         if target is not None:
             write_backbone(target / BACKBONE_FILE, backbone)
-            write_nuisances(target, fitted.nuisances)
             write_description(target, info)
     return replace(inspector, info=info)
 
@@ -265,9 +260,7 @@ class _Fit:
                 raise
             finally:
                 torch.set_num_threads(threads)
-        scores, nuisances = held_out_scores(
-            [one.held_out for one in fitted], [one.pictures for one in fitted], self.config, known=None
-        )
+        scores = held_out_scores([(one.pictures, one.model.gaussians, one.held_out) for one in fitted])
         trained = tuple(
             TrainedPart(
                 part_id=part.part_id,
@@ -285,7 +278,6 @@ class _Fit:
                 view: None if self.dataset.whole_pictures else one.pictures.frame_shape for view, one in by_view.items()
             },
             trained=trained,
-            nuisances=nuisances,
         )
 
     def _view(self, view: str, parts: Sequence[Part], folder: Path | None) -> "_FittedView":
@@ -340,7 +332,6 @@ class _Fitted:
     references: dict[str, Reference]
     frame_shapes: dict[str, tuple[int, int] | None]
     trained: tuple[TrainedPart, ...]
-    nuisances: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)

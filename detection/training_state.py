@@ -1,65 +1,110 @@
 """What training goes through and continues from, of a model's size, in memory and on disk; and what it leads to."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.backbones import ARCHITECTURES
 from detection.config import Covariance, ModelConfig
 from detection.errors import ModelError
-from detection.gaussian import Gaussians, PositionGaussians
+from detection.gaussian import Features, Gaussians, PositionGaussians
 from detection.heatmap import STRIDE
+from detection.layered import LayeredGaussians, LayeredMoments
 from detection.moments import Moments, packed_length
-from detection.shared import SharedGaussians, SharedMoments
 from detection.storage import read_tensors, write_tensors
 
 _FILE = "moments.safetensors"
+_NAMES = ("mean", "factors", "known")
+_STATE = ("count", "mean", "comoment")
 
 
-def grid_shape(config: ModelConfig) -> tuple[int, int]:
-    """Return how many positions a model's grid has, and how many features each."""
-    return (config.resolution // STRIDE) ** 2, config.n_features
+def grid_shapes(config: ModelConfig, covariance: Covariance) -> list[tuple[int, int]]:
+    """Return of each of a model's grids, finest first, how many positions it has, and how many features each."""
+    positions = (config.resolution // STRIDE) ** 2
+    if covariance == "position":
+        return [(positions, config.n_features)]
+    channels = ARCHITECTURES[config.backbone].layer_channels
+    return [(positions // 4**layer, count) for layer, count in enumerate(channels)]
 
 
-def no_moments(config: ModelConfig, covariance: Covariance) -> Moments | SharedMoments:
+def no_moments(config: ModelConfig, covariance: Covariance) -> Moments | LayeredMoments:
     """Return the moments of no picture, of a model's size."""
-    positions, dimensions = grid_shape(config)
-    kind = SharedMoments if covariance == "shared" else Moments
-    return kind.empty(positions=positions, dimensions=dimensions)
+    shapes = grid_shapes(config, covariance)
+    if covariance == "layered":
+        return LayeredMoments.empty(shapes)
+    ((positions, dimensions),) = shapes
+    return Moments.empty(positions=positions, dimensions=dimensions)
 
 
-def gaussians_of(moments: Moments | SharedMoments, config: ModelConfig, *, keep_moments: bool = False) -> Gaussians:
+def learn(moments: Moments | LayeredMoments, pictures: Iterable[tuple[Features, NDArray[np.bool_] | None]]) -> None:
+    """Add pictures one by one: features on each grid, and which positions (P,) of the finest are masked."""
+    if isinstance(moments, LayeredMoments):
+        moments.update_each(pictures)
+    else:
+        moments.update_each((features[0], masked) for features, masked in pictures)
+
+
+def gaussians_of(
+    moments: Moments | LayeredMoments,
+    config: ModelConfig,
+    *,
+    units: NDArray[np.float32] | None = None,
+    keep_moments: bool = False,
+) -> Gaussians:
     """Return what moments say; without `keep_moments`, they may be lost. `ModelError` with fewer than two pictures."""
-    if isinstance(moments, SharedMoments):
-        return SharedGaussians.from_moments(moments, epsilon=config.epsilon)
-    return PositionGaussians.from_moments(
-        moments, epsilon=config.epsilon, precision=config.precision, keep_moments=keep_moments
-    )
+    epsilon, precision = config.epsilon, config.precision
+    if isinstance(moments, LayeredMoments):
+        return LayeredGaussians.from_moments(
+            moments, epsilon=epsilon, precision=precision, units=units, keep_moments=keep_moments
+        )
+    return PositionGaussians.from_moments(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
 
 
 def tensors_of(gaussians: Gaussians) -> dict[str, NDArray[Any]]:
     """Return the arrays that a model's file holds, by their names."""
-    return {name: array for name, array in vars(gaussians).items() if name != "pictures"}
+    if isinstance(gaussians, LayeredGaussians):
+        named = {f"{name}.{i}": array for i, one in enumerate(gaussians.layers) for name, array in _arrays(one).items()}
+        return named | {"units": gaussians.units}
+    assert isinstance(gaussians, PositionGaussians)
+    return _arrays(gaussians)
+
+
+def _arrays(gaussians: PositionGaussians) -> dict[str, NDArray[Any]]:
+    return {name: getattr(gaussians, name) for name in _NAMES}
+
+
+def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, covariance: Covariance, pictures: int) -> Gaussians:
+    """Return what `tensors_of` took apart."""
+    if covariance == "position":
+        return PositionGaussians(pictures, **{name: tensors[name] for name in _NAMES})
+    layers = tuple(
+        PositionGaussians(pictures, **{name: tensors[f"{name}.{i}"] for name in _NAMES})
+        for i in range(len(tensors["units"]))
+    )
+    return LayeredGaussians(pictures, layers, tensors["units"])
 
 
 def shapes_of(config: ModelConfig, covariance: Covariance) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Return shape and type of the arrays that a model's file shall hold, by their names."""
-    positions, dimensions = grid_shape(config)
-    common = {"mean": ((positions, dimensions), np.float32), "scored": ((positions,), np.bool_)}
-    if covariance == "shared":
-        return common | {
-            "whitening": ((dimensions, dimensions), np.float32),
-            "scale": ((positions,), np.float32),
-        }
     factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
-    return common | {"factors": ((positions, packed_length(dimensions)), factor_type)}
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {}
+    shapes = grid_shapes(config, covariance)
+    for layer, (positions, dimensions) in enumerate(shapes):
+        suffix = "" if covariance == "position" else f".{layer}"
+        expected[f"mean{suffix}"] = (positions, dimensions), np.float32
+        expected[f"factors{suffix}"] = (positions, packed_length(dimensions)), factor_type
+        expected[f"known{suffix}"] = (positions,), np.bool_
+    if covariance == "layered":
+        expected["units"] = (len(shapes),), np.float32
+    return expected
 
 
 def training_bytes(config: ModelConfig, covariance: Covariance) -> int:
     """Return about how much memory the training of a view takes."""
-    positions, dimensions = grid_shape(config)
-    return 4 * positions * (8 * dimensions if covariance == "shared" else packed_length(dimensions))
+    return sum(4 * positions * packed_length(dimensions) for positions, dimensions in grid_shapes(config, covariance))
 
 
 def has_moments(folder: Path) -> bool:
@@ -76,15 +121,14 @@ def require_moments(folder: Path) -> None:
         )
 
 
-def write_moments(folder: Path, moments: Moments | SharedMoments) -> None:
+def write_moments(folder: Path, moments: Moments | LayeredMoments) -> None:
     """Write the moments of a view's training pictures beside its model."""
-    tensors = {"count": moments.count, "mean": moments.mean, "comoment": moments.comoment}
-    if isinstance(moments, SharedMoments):
-        tensors["squares"] = moments.squares
+    layers = moments.layers if isinstance(moments, LayeredMoments) else (moments,)
+    tensors = {f"{name}.{i}": getattr(layer, name) for i, layer in enumerate(layers) for name in _STATE}
     write_tensors(folder / _FILE, tensors)
 
 
-def read_moments(folder: Path, config: ModelConfig, gaussians: Gaussians) -> Moments | SharedMoments:
+def read_moments(folder: Path, config: ModelConfig, gaussians: Gaussians) -> Moments | LayeredMoments:
     """Read what `write_moments` wrote.
 
     Parameters
@@ -98,7 +142,7 @@ def read_moments(folder: Path, config: ModelConfig, gaussians: Gaussians) -> Mom
 
     Returns
     -------
-    Moments or SharedMoments
+    Moments or LayeredMoments
         In memory of their own, so that they can be updated.
 
     Raises
@@ -107,14 +151,15 @@ def read_moments(folder: Path, config: ModelConfig, gaussians: Gaussians) -> Mom
         When the model keeps no training state, or the file is damaged or foreign.
     """
     require_moments(folder)
-    positions, dimensions = grid_shape(config)
-    count = {"count": ((positions,), np.int64)}
-    rows = ((positions, dimensions), np.float64)
-    if isinstance(gaussians, SharedGaussians):
-        comoment = ((dimensions, dimensions), np.float64)
-        tensors = read_tensors(folder / _FILE, {**count, "mean": rows, "squares": rows, "comoment": comoment})
-        copies = {name: tensor.copy() for name, tensor in tensors.items()}
-        return SharedMoments(pictures=gaussians.pictures, **copies)
-    packed = ((positions, packed_length(dimensions)), np.float32)
-    tensors = read_tensors(folder / _FILE, {**count, "mean": rows, "comoment": packed})
-    return Moments(gaussians.pictures, *(tensors[name].copy() for name in ("count", "mean", "comoment")))
+    layered = isinstance(gaussians, LayeredGaussians)
+    shapes = grid_shapes(config, "layered" if layered else "position")
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {}
+    for i, (positions, dimensions) in enumerate(shapes):
+        expected[f"count.{i}"] = (positions,), np.int64
+        expected[f"mean.{i}"] = (positions, dimensions), np.float64
+        expected[f"comoment.{i}"] = (positions, packed_length(dimensions)), np.float32
+    tensors = read_tensors(folder / _FILE, expected)
+    layers = tuple(
+        Moments(gaussians.pictures, *(tensors[f"{name}.{i}"].copy() for name in _STATE)) for i in range(len(shapes))
+    )
+    return LayeredMoments(layers) if layered else layers[0]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,18 +17,18 @@ from detection.config import Covariance, DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
-from detection.gaussian import Gaussians, leave_one_out
-from detection.heatmap import heatmap_of, pixels_of, positions_of
+from detection.gaussian import Features, Gaussians, hidden_on
+from detection.heatmap import pixels_of, positions_of
+from detection.layered import LayeredGaussians, LayeredMoments, layer_height, usual_height
 from detection.moments import Moments
-from detection.nuisances import Peaks, discounted, held_out_novelty, peaks_of
-from detection.padim import pick_channels
+from detection.padim import features_of, pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
-from detection.shared import SharedGaussians, SharedMoments
-from detection.shared import leave_one_out as leave_one_out_shared
-from detection.training_state import gaussians_of, no_moments, write_moments
+from detection.training_state import gaussians_of, grid_shapes, learn, no_moments, write_moments
+from detection.whitening import leave_one_out
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
+_FOLDS = 8  # of training pictures that are held out together where covariances are layered
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
 
 
@@ -79,7 +80,7 @@ class TrainingPictures:
         reference: Reference | None,
         picture_read: Callable[[], None],
     ) -> None:
-        self.channels = pick_channels(model)
+        self.channels = pick_channels(model, config.distance.covariance)
         self.frame_shape = (0, 0)
         self.hashes = [""] * len(files)
         self._files, self._ignored = files, ignored
@@ -94,21 +95,21 @@ class TrainingPictures:
 
     @property
     def covariance(self) -> Covariance:
-        """Whether the model's positions share one."""
+        """How the model's Gaussians are laid out."""
         return self._config.distance.covariance
 
     @property
-    def remembers_peaks(self) -> bool:
-        """Whether peaks of these pictures are to be remembered as nuisances."""
-        return self._config.distance.remembers_peaks
+    def sigma(self) -> float:
+        """Of the heatmap's Gaussian filter, in pixels; see `ScoreConfig.smoothing_sigma`."""
+        return self._config.score.smoothing_sigma
 
-    def features(self) -> Iterator[NDArray[np.float32]]:
+    def features(self) -> Iterator[Features]:
         """Features of each picture in turn; the next files are read and prepared while the network works.
 
         Yields
         ------
-        (P, d) float32
-            Features. From then on `masked` and `score` know this picture.
+        tuple of (P, d) float32
+            Features on each of the model's grids. From then on `masked`, `valid` and `score` know this picture.
 
         Raises
         ------
@@ -130,24 +131,17 @@ class TrainingPictures:
         return self._masked[i]
 
     def score(self, i: int, heatmap: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
-        """Return the score of picture `i` from its heatmap (R, R), of which positions (P,) are hidden."""
+        """Return the score of picture `i` from its heatmap (R, R); positions (P,) of the finest grid are hidden."""
         return image_score(
             heatmap,
-            self._counting(i, hidden),
+            self.valid(i, hidden),
             config=self._config.score,
             picture_width_mm=self._picture_width_mm,
             name=str(self._files[i]),
         )
 
-    def peaks(
-        self, i: int, features: NDArray[np.float32], gaussians: SharedGaussians, hidden: NDArray[np.bool_]
-    ) -> Peaks:
-        """Return the peaks of picture `i` that are to be remembered; see `DistanceConfig.nuisances`."""
-        heatmap = gaussians.heatmap(features, sigma=self._config.score.smoothing_sigma, masked=hidden)
-        count = self._config.distance.nuisances
-        return peaks_of(heatmap, self._counting(i, hidden), features, gaussians, hidden=hidden, count=count)
-
-    def _counting(self, i: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def valid(self, i: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which pixels (R, R) of picture `i` count; positions (P,) of the finest grid are hidden."""
         pixels = pixels_of(~hidden)
         return pixels & np.unpackbits(self._valid[i], count=pixels.size).reshape(pixels.shape).astype(np.bool_)
 
@@ -167,7 +161,7 @@ class TrainingPictures:
         )
         return _Read(sha256_of(data), prepared)
 
-    def _features(self, i: int, read: "_Read") -> NDArray[np.float32]:
+    def _features(self, i: int, read: "_Read") -> Features:
         shape = read.prepared.geometry.frame_shape
         if not any(self.frame_shape):
             self.frame_shape = shape
@@ -177,10 +171,9 @@ class TrainingPictures:
         self._masked[i] = None if masked is None else positions_of(masked)
         self._valid[i] = np.packbits(read.prepared.valid)
         self.hashes[i] = read.sha256
-        batch = self._backbone.features(read.prepared.image[np.newaxis], channels=self.channels)
+        found = features_of(self._backbone, read.prepared.image, channels=self.channels, covariance=self.covariance)
         self._picture_read()
-        features: NDArray[np.float32] = batch[0]
-        return features
+        return found
 
 
 @dataclass(frozen=True)
@@ -203,72 +196,48 @@ class HeldOut:
 
     Attributes
     ----------
-    squared : (N, P) float32
-        Squared distances.
-    hidden : (N, P) bool
+    squared : tuple of (N, P) float32
+        Squared distances, on each grid.
+    hidden : tuple of (N, P) bool
         Positions that do not count.
-    peaks : list of Peaks
-        Of each picture, where nuisances are remembered; else empty.
     """
 
-    squared: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
-    peaks: list[Peaks]
+    squared: tuple[NDArray[np.float32], ...]
+    hidden: tuple[NDArray[np.bool_], ...]
 
-    def scores(
-        self, pictures: TrainingPictures, *, sigma: float, factors: Sequence[NDArray[np.float32]]
-    ) -> list[float]:
-        """Return each picture's score; `factors` are the novelty of its peaks, for each picture that has some."""
+    def scores(self, pictures: TrainingPictures, gaussians: Gaussians) -> list[float]:
+        """Return each picture's score, as `gaussians` would make a heatmap of its distances."""
         found = []
-        for i, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True)):
-            heatmap = heatmap_of(squared, sigma=sigma, hidden=hidden)
-            if self.peaks:
-                heatmap = discounted(heatmap, self.peaks[i], factors[i])
-            found.append(pictures.score(i, heatmap, hidden))
+        for i in range(len(pictures)):
+            squared, hidden = tuple(one[i] for one in self.squared), tuple(one[i] for one in self.hidden)
+            heatmap = gaussians.heatmap_of(squared, hidden, sigma=pictures.sigma)
+            found.append(pictures.score(i, heatmap, hidden[0]))
         return found
 
+    def units(self, valid: Callable[[int], NDArray[np.bool_]]) -> NDArray[np.float32]:
+        """Return what each layer's distances are to be counted in; `valid` gives each picture's pixels (R, R) bool."""
+        heights = [
+            [layer_height(squared[i], hidden[i], layer=layer, valid=valid(i)) for i in range(len(squared))]
+            for layer, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True))
+        ]
+        return np.array([usual_height(some) for some in heights], dtype=np.float32)
 
-def held_out_scores(
-    views: Sequence[HeldOut | None],
-    pictures: Sequence[TrainingPictures],
-    config: DetectionConfig,
-    *,
-    known: NDArray[np.float32] | None,
-) -> tuple[list[list[float]], NDArray[np.float32] | None]:
-    """Score every part as models of all the others would, which know the nuisances that the others show.
+
+def held_out_scores(fitted: Sequence[tuple[TrainingPictures, Gaussians, HeldOut | None]]) -> list[list[float]]:
+    """Score every part, view by view, as models of all the others would.
 
     Parameters
     ----------
-    views : sequence of HeldOut or None
-        Of each view; None where there are too few pictures.
-    pictures : sequence of TrainingPictures
-        Of each view.
-    config : DetectionConfig
-    known : (K, d) float32 or None
-        Nuisances that are known beside these parts' own.
+    fitted : sequence
+        Of each view its pictures, its model and what `fit_and_hold_out` found; None where there are too few pictures.
 
     Returns
     -------
     list of list of float
         By part and view; empty where there are too few pictures.
-    (K, d) float32 or None
-        All nuisances that are known now; None where none are remembered.
     """
-    held_out = [view for view in views if view is not None]
-    if len(held_out) < len(views):
-        return [], known
-    seen = [view.peaks for view in held_out]
-    factors: Sequence[Sequence[NDArray[np.float32]]] = [()] * len(views)
-    if config.distance.remembers_peaks:
-        before = [] if known is None else [known]
-        factors = held_out_novelty(seen, before)
-        known = np.concatenate([*before, *(peaks.directions for view in seen for peaks in view)])
-    sigma = config.score.smoothing_sigma
-    scores = [
-        view.scores(some, sigma=sigma, factors=novel)
-        for view, some, novel in zip(held_out, pictures, factors, strict=True)
-    ]
-    return [list(part) for part in zip(*scores, strict=True)], known
+    views = [held_out.scores(pictures, gaussians) for pictures, gaussians, held_out in fitted if held_out is not None]
+    return [] if len(views) < len(fitted) else [list(part) for part in zip(*views, strict=True)]
 
 
 def fit_and_hold_out(
@@ -276,7 +245,8 @@ def fit_and_hold_out(
     *,
     config: ModelConfig,
     folder: Path | None = None,
-    earlier: Moments | SharedMoments | None = None,
+    earlier: Moments | LayeredMoments | None = None,
+    before: Gaussians | None = None,
     state: Path | None = None,
 ) -> tuple[Gaussians, HeldOut | None]:
     """Train one view on all its pictures, and look at each picture as a model of all the others would.
@@ -289,8 +259,10 @@ def fit_and_hold_out(
         Regularisation and precision of the model.
     folder : Path, optional
         On a disk with room for the features of all pictures; that of temporary files by default.
-    earlier : Moments or SharedMoments, optional
+    earlier : Moments or LayeredMoments, optional
         Of pictures that the model has learned from before; updated in place and lost.
+    before : Gaussians, optional
+        The model of these earlier pictures: the units of its layers stay.
     state : Path, optional
         Folder to keep the moments of all pictures in, for a later training.
 
@@ -310,55 +282,100 @@ def fit_and_hold_out(
     Notes
     -----
     Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
-    all have been seen. What stays in memory of each picture is a number for each position, and its peaks.
+    all have been seen. What stays in memory of each picture is a number for each position.
     """
     moments = no_moments(config, pictures.covariance) if earlier is None else earlier
-    positions, dimensions = moments.mean.shape
-    shape = len(pictures), positions, dimensions
+    shapes = grid_shapes(config, pictures.covariance)
+    before_these = earlier.copy() if isinstance(earlier, LayeredMoments) else None
     held_out = None
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
 
-            def remember() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
+            def remember() -> Iterator[tuple[Features, NDArray[np.bool_] | None]]:
                 for i, features in enumerate(pictures.features()):
-                    file.write(features.data)
+                    for one in features:
+                        file.write(np.ascontiguousarray(one).data)
                     yield features, pictures.masked(i)
 
-            moments.update_each(remember())
-            if moments.pictures > 2 and isinstance(moments, SharedMoments):
-                held_out = _hold_out_shared(file, shape, moments, pictures, epsilon=config.epsilon)
+            learn(moments, remember())
+            read = partial(_read_features, file, shapes)
+            if moments.pictures > 2 and isinstance(moments, LayeredMoments):
+                masked = [pictures.masked(i) for i in range(len(pictures))]
+                others = LayeredMoments.empty(shapes) if before_these is None else before_these
+                held_out = hold_out_folds(others, masked, read, epsilon=config.epsilon)
             elif moments.pictures > 2 and isinstance(moments, Moments):
-                held_out = _hold_out_each_position(file, shape, moments, pictures, epsilon=config.epsilon)
+                held_out = _hold_out_each(file, moments, pictures, epsilon=config.epsilon)
     except OSError as error:
+        gigabytes = 4e-9 * len(pictures) * sum(positions * dimensions for positions, dimensions in shapes)
         raise ModelError(
-            f"{folder or tempfile.gettempdir()}: no room for {4e-9 * np.prod(shape):.1f} GB of features while a view "
+            f"{folder or tempfile.gettempdir()}: no room for {gigabytes:.1f} GB of features while a view "
             f"is trained ({error}); free some, or choose another disk"
         ) from error
     if state is not None:
         write_moments(state, moments)
-    return gaussians_of(moments, config), held_out
+    units = None
+    if isinstance(before, LayeredGaussians):
+        units = before.units
+    elif isinstance(moments, LayeredMoments) and held_out is not None:
+        units = held_out.units(lambda i: pictures.valid(i, held_out.hidden[0][i]))
+    return gaussians_of(moments, config, units=units), held_out
 
 
-def _hold_out_shared(
-    file: IO[bytes], shape: tuple[int, int, int], moments: SharedMoments, pictures: TrainingPictures, *, epsilon: float
+def hold_out_folds(
+    earlier: LayeredMoments,
+    masked: Sequence[NDArray[np.bool_] | None],
+    read: Callable[[int], Features],
+    *,
+    epsilon: float,
 ) -> HeldOut:
-    count, positions, dimensions = shape
-    held_out = HeldOut(np.empty(shape[:2], dtype=np.float32), _hidden(count, moments, pictures), [])
-    file.seek(0)
-    for i, hidden in enumerate(held_out.hidden):
-        features = np.frombuffer(file.read(4 * positions * dimensions), dtype=np.float32).reshape(positions, dimensions)
-        gaussians = leave_one_out_shared(moments, features, epsilon=epsilon, masked=pictures.masked(i))
-        held_out.squared[i] = gaussians.squared_distances(features[np.newaxis])[0]
-        if pictures.remembers_peaks:
-            held_out.peaks.append(pictures.peaks(i, features, gaussians, hidden))
-    return held_out
+    """Look at each of several training pictures as a model that has not seen it would.
+
+    Parameters
+    ----------
+    earlier : LayeredMoments
+        Of pictures that all these models have seen beside.
+    masked : sequence of (P,) bool or None
+        Of each picture the positions of the finest grid that it does not show.
+    read : callable
+        Gives the features of a picture, by its number.
+    epsilon : float
+        Added to the covariance's diagonal.
+
+    Notes
+    -----
+    Cross-validation in eight folds, up to eight pictures one by one: a picture is part of what positions have in
+    common, so no single factorisation serves all. These models have seen an eighth less than the final one; what they
+    say errs to the high side, if at all.
+    """
+    count = len(masked)
+    squared, hidden = list[Features]([()] * count), list[tuple[NDArray[np.bool_], ...]]([()] * count)
+    for fold in range(min(_FOLDS, count)):
+        left_out = range(fold, count, _FOLDS)
+        moments = earlier.copy()
+        moments.update_each((read(i), masked[i]) for i in range(count) if i not in left_out)
+        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32")
+        for i in left_out:
+            squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(masked[i])
+    layers = range(len(earlier.layers))
+    return HeldOut(
+        tuple(np.stack([one[layer] for one in squared]) for layer in layers),
+        tuple(np.stack([one[layer] for one in hidden]) for layer in layers),
+    )
 
 
-def _hold_out_each_position(
-    file: IO[bytes], shape: tuple[int, int, int], moments: Moments, pictures: TrainingPictures, *, epsilon: float
-) -> HeldOut:
-    count, positions, dimensions = shape
-    hidden = _hidden(count, moments, pictures)
+def _read_features(file: IO[bytes], shapes: Sequence[tuple[int, int]], picture: int) -> Features:
+    sizes = [positions * dimensions for positions, dimensions in shapes]
+    file.seek(4 * picture * sum(sizes))
+    return tuple(
+        np.frombuffer(file.read(4 * size), dtype=np.float32).reshape(shape)
+        for size, shape in zip(sizes, shapes, strict=True)
+    )
+
+
+def _hold_out_each(file: IO[bytes], moments: Moments, pictures: TrainingPictures, *, epsilon: float) -> HeldOut:
+    scored, count = moments.scored(left_out=1), len(pictures)
+    hidden = np.stack([hidden_on([scored], pictures.masked(i))[0] for i in range(count)])
+    positions, dimensions = moments.mean.shape
     squared = np.empty((count, positions), dtype=np.float32)
     row_bytes = 4 * dimensions
     step = max(1, _CHUNK_BYTES // (count * row_bytes))
@@ -370,14 +387,4 @@ def _hold_out_each_position(
             chunk[i] = np.frombuffer(file.read(width * row_bytes), dtype=np.float32).reshape(width, dimensions)
         some = slice(first, first + width)
         squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
-    return HeldOut(squared, hidden, [])
-
-
-def _hidden(count: int, moments: Moments | SharedMoments, pictures: TrainingPictures) -> NDArray[np.bool_]:
-    """Return which positions (N, P) of each picture say nothing: masked, or without a Gaussian when it is left out."""
-    hidden = np.tile(~moments.scored(left_out=1), (count, 1))
-    for i in range(count):
-        masked = pictures.masked(i)
-        if masked is not None:
-            hidden[i] |= masked
-    return hidden
+    return HeldOut((squared,), (hidden,))

@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import typer
+from distributed import Client
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from cell.commands.console import answering
 from cell.config import load_detection
-from detection.config import DetectionConfig, DistanceConfig, ModelConfig, PreprocessConfig, ThresholdConfig
+from detection.config import DetectionConfig, ModelConfig, PreprocessConfig, ThresholdConfig, TrainingConfig
 from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import tnr_at_full_tpr
 from scenarios import options
-from scenarios.frozen import Configured, Frozen, frozen_run, part_auroc
+from scenarios.alternatives import AlternativeName
+from scenarios.frozen import Configured, Frozen, frozen_run, part_auroc, trained_and_judged
 from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, fresh_material, paper_material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
-from scenarios.view_scores import ViewJob, scores_with_nuisances
+from scenarios.view_scores import ViewJob
 from scenarios.workers import run_jobs, workers
 
 TARGET = 0.99
@@ -83,7 +86,12 @@ class Variant:
     masked : bool
         Whether the gripper is masked.
     standardised : bool
-        Whether each view's scores are divided by their median over the training parts.
+        Whether each view's scores are divided by their median over the training parts, by models of the others.
+    projected : bool
+    alternative : str, optional
+        See `ViewJob`.
+    combined : str, optional
+        Another variant of the same list: scores are the mean of both, standardised.
     """
 
     name: str
@@ -91,36 +99,44 @@ class Variant:
     model: ModelConfig
     masked: bool = False
     standardised: bool = False
+    projected: bool = False
+    alternative: AlternativeName | None = None
+    combined: str | None = None
+
+
+TRIMMED = "improved, trimmed training"
+_TRIM = 0.05
 
 
 def variants_of(faithful: DetectionConfig, improved: DetectionConfig, size: Literal[256, 512]) -> list[Variant]:
     """Return the published pipeline, each change of it alone, and all together."""
     model = ModelConfig(resolution=size)
-    every_channel = model.model_copy(update={"n_features": 176})
-    shared, unaware = (DistanceConfig(covariance="shared", nuisances=n) for n in (10, 0))
+    larger = model.model_copy(update={"resolution": 2 * size})
 
     def changed(**sections: Any) -> DetectionConfig:
         return faithful.model_copy(update=sections)
 
     registered = PreprocessConfig.model_validate({**faithful.preprocess.model_dump(), "registration": "ecc"})
-    larger = model.model_copy(update={"resolution": 2 * size})
-    # Known nuisances are judged by the highest pixel; so that one thing changes at a time, what leads to them is too.
-    highest = {"score": improved.score}
+    bank, bigger = "registration and mask, memory bank", f"improved, {2 * size}²"
     return [
         Variant("faithful", faithful, model),
-        Variant("highest pixel", changed(**highest), model),
+        Variant("highest pixel", changed(score=improved.score), model),
         Variant("registration", changed(preprocess=registered), model),
         Variant("gripper mask", faithful, model, masked=True),
         Variant("registration and mask", changed(preprocess=registered), model, masked=True),
         Variant("ε 1 on the diagonal", faithful, model.model_copy(update={"epsilon": 1.0})),
-        Variant("highest pixel, shared covariance", changed(distance=unaware, **highest), model),
-        Variant(
-            "highest pixel, shared covariance, all 176 channels", changed(distance=unaware, **highest), every_channel
-        ),
-        Variant("highest pixel, shared covariance, known nuisances", changed(distance=shared, **highest), model),
+        Variant("covariances shrunk after Ledoit and Wolf", faithful, model, alternative="ledoit_wolf"),
+        Variant("covariances shrunk by OAS", faithful, model, alternative="oas"),
+        Variant("covariances pooled over neighbours", faithful, model, alternative="pooled"),
+        Variant("semi-orthogonal projection", faithful, model, projected=True),
         Variant(f"{2 * size}²", faithful, larger),
-        Variant("improved", improved, model, masked=True),
+        Variant("layered", changed(distance=improved.distance), model),
+        Variant(bank, changed(preprocess=registered), model, masked=True, alternative="memory_bank"),
+        Variant(bigger, improved, larger, masked=True),
+        Variant("improved and memory bank", improved, model, masked=True, combined=bank),
+        Variant(f"improved, {size}² and {2 * size}²", improved, model, masked=True, combined=bigger),
         Variant("improved, standardised views", improved, model, masked=True, standardised=True),
+        Variant("improved", improved, model, masked=True),
     ]
 
 
@@ -137,6 +153,8 @@ def job_of(variant: Variant, view: str, material: Material, trained: tuple[int, 
         ways=(variant.config.score,),
         keep=(),
         out=folder / f"{_key(variant)}-{view}.npz",
+        projected=variant.projected,
+        alternative=variant.alternative,
     )
 
 
@@ -158,21 +176,49 @@ class Compared:
 
 def compare(variants: Sequence[Variant], material: Material, trained: tuple[int, ...], folder: Path) -> list[Compared]:
     """Put the views' scores together to parts, and count."""
+    by_name = {each.name: each for each in variants}
     compared = []
     for variant in variants:
-        views = [job_of(variant, view, material, trained, folder).read() for view in material.views]
-        scores = scores_with_nuisances(views, 0, trained)
-        if variant.standardised:
-            # Held-out ones: with a shared covariance, training parts are scored by what the others taught.
-            scores /= np.median(scores[:, list(trained)], axis=1, keepdims=True)
+        scores = _scores(variant, material, trained, folder)
+        if variant.combined is not None:
+            other = _scores(by_name[variant.combined], material, trained, folder)
+            scores = np.mean([_standardised(each, trained) for each in (scores, other)], axis=0, dtype=np.float32)
+        elif variant.standardised:
+            scores = _standardised(scores, trained)
         k = variant.config.vote.k
         statistics = np.sort(scores, axis=0)[-min(k, len(scores))].astype(np.float64)
         good, bad = _judged(material, trained, k=k)
-        area = part_auroc(statistics[good], statistics[bad])
-        choice = tnr_at_full_tpr(statistics[good], statistics[bad])
-        assert choice  # neither class is empty
-        compared.append(Compared(variant.name, area, choice.tnr))
+        compared.append(_compared(variant.name, statistics[good], statistics[bad]))
     return compared
+
+
+def compare_trimmed(
+    client: Client, improved: Variant, material: Material, trained: tuple[int, ...], folder: Path
+) -> Compared:
+    """Train the improved pipeline without the parts most unlike the others, and count the same way."""
+    config = improved.config.model_copy(update={"training": TrainingConfig(trim=_TRIM)})
+    what = {"trimmed": Configured(config, improved.model, improved.masked and material.dataset.masked)}
+    good, bad = _judged(material, trained, k=config.vote.k)
+    parts = [tuple(material.parts[i] for i in some) for some in (trained, (*good, *bad))]
+    training, judged = (replace(material, parts=some) for some in parts)
+    found = trained_and_judged(client, what, training, judged, folder)["trimmed"]
+    return _compared(TRIMMED, found.statistics[: len(good)], found.statistics[len(good) :])
+
+
+def _compared(name: str, good: NDArray[np.float64], bad: NDArray[np.float64]) -> Compared:
+    choice = tnr_at_full_tpr(good, bad)
+    assert choice  # neither class is empty
+    return Compared(name, part_auroc(good, bad), choice.tnr)
+
+
+def _scores(variant: Variant, material: Material, trained: tuple[int, ...], folder: Path) -> NDArray[np.float32]:
+    """View scores (V, N)."""
+    views = [job_of(variant, view, material, trained, folder).read() for view in material.views]
+    return np.stack([view.scores[0, 0] for view in views])
+
+
+def _standardised(scores: NDArray[np.float32], trained: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.asarray(scores / np.median(scores[:, list(trained)], axis=1, keepdims=True), dtype=np.float32)
 
 
 def _judged(material: Material, trained: tuple[int, ...], *, k: int) -> tuple[list[int], list[int]]:
@@ -286,8 +332,9 @@ def plots_of(frozen: Mapping[str, Frozen], fresh: Material, *, k: int) -> list[P
 
 
 def _key(variant: Variant) -> str:
-    """Name of the files with a variant's scores; standardising changes none of them."""
-    return "-".join(variant.name.removesuffix(", standardised views").replace(",", "").split())
+    """Name of the files with a variant's scores; standardising and combining change none of them."""
+    name = "improved" if variant.standardised or variant.combined is not None else variant.name
+    return "-".join(name.replace(",", "").split())
 
 
 def _main(
@@ -308,7 +355,7 @@ def _main(
         at_alpha = {"threshold": ThresholdConfig(method="held_out", alpha=_ALPHA)}
         configs = {
             name: load_detection(file).content.model_copy(update=at_alpha)
-            for name, file in (("faithful", "paper"), ("improved", "shared"))
+            for name, file in (("faithful", "paper"), ("improved", "layered"))
         }
         variants = variants_of(configs["faithful"], configs["improved"], chosen.size)
         fresh_seeds = [seed + 1 + i for i in range(chosen.fresh_seeds)]
@@ -319,7 +366,7 @@ def _main(
             "dataset": None if dataset is None else str(dataset),
             "camera": dict(chosen.parts.camera),
             "configurations": {name: config.model_dump() for name, config in configs.items()},
-            "variants": [variant.name for variant in variants],
+            "variants": [*(variant.name for variant in variants), TRIMMED],
             "fresh_seeds": fresh_seeds,
         }
         begin(out, settings)
@@ -334,6 +381,7 @@ def _main(
             jobs = {job_of(each, view, material, trained, scores) for each in variants for view in material.views}
             run_jobs(client, sorted(jobs, key=lambda job: job.out), doing="views are scored")
             compared = compare(variants, material, trained, scores)
+            compared.append(compare_trimmed(client, variants[-1], material, trained, out / "trimmed"))
             fresh, frozen = None, {}
             if dataset is None:
                 fresh = fresh_material(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,16 +17,16 @@ from detection.backbones import Backbone, pretrained, total_channels
 from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, ScoreConfig
 from detection.decisions import image_score
 from detection.errors import PictureError
-from detection.gaussian import Gaussians
+from detection.gaussian import Features, PositionGaussians, hidden_on
 from detection.heatmap import STRIDE, heatmap_of, pixels_of, positions_of
+from detection.layered import LayeredMoments
 from detection.moments import Moments
-from detection.nuisances import novelty, peaks_of
-from detection.padim import arithmetic_of, pick_channels, resolved
+from detection.padim import arithmetic_of, features_of, pick_channels, resolved
 from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
-from detection.shared import SharedGaussians, SharedMoments, leave_one_out
-from detection.training_state import gaussians_of, no_moments
-from scenarios.alternatives import Alternative, AlternativeName, MemoryBank
+from detection.training_state import gaussians_of, grid_shapes, learn, no_moments
+from detection.view_training import hold_out_folds
+from scenarios.alternatives import AlternativeName, MemoryBank
 from scenarios.alternatives import learned as learned_alternative
 
 _BATCH = 8  # pictures for which a model's factors are read once; their features are 0.2 GB at 1024²
@@ -60,13 +62,9 @@ class ViewScores:
     Attributes
     ----------
     scores : (D, S, N) float32
-        By draw of training parts, way to score and picture; infinite where a picture cannot be scored. Not yet with
-        known nuisances: those are learned from all views.
-    heights : (D, N, M) float32
-        Of the highest peaks of each picture's heatmap, 0 where there are fewer; a training picture as a model of the
-        others sees it. M is 0 where no nuisances are remembered.
-    directions : (D, N, M, d) float16
-        Of these peaks; see `detection.nuisances`.
+        By draw of training parts, way to score and picture; infinite where a picture cannot be scored. Training
+        pictures are measured by what the others taught where covariances are layered, and by a memory bank; else by a
+        model that has seen them, as in the paper.
     heatmaps : (K, g, g) float16
         Of the pictures that were to be kept, by the last draw's model, a quarter as wide as the network's input.
     pictures : (K, g, g, 3) uint8
@@ -74,8 +72,6 @@ class ViewScores:
     """
 
     scores: NDArray[np.float32]
-    heights: NDArray[np.float32]
-    directions: NDArray[np.float16]
     heatmaps: NDArray[np.float16]
     pictures: NDArray[np.uint8]
 
@@ -146,9 +142,6 @@ def score_view(job: ViewJob) -> ViewScores:
     grid = model.resolution // STRIDE
     count = len(job.pictures.files)
     scores = np.full((len(job.draws), len(job.ways), count), np.inf, dtype=np.float32)
-    peaks_shape = len(job.draws), count, job.distance.nuisances if job.distance.remembers_peaks else 0
-    heights = np.zeros(peaks_shape, dtype=np.float32)
-    directions = np.zeros((*peaks_shape, model.n_features), dtype=np.float16)
     heatmaps = np.zeros((len(job.keep), grid, grid), dtype=np.float16)
     pictures = np.zeros((len(job.keep), grid, grid, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as place:
@@ -157,50 +150,36 @@ def score_view(job: ViewJob) -> ViewScores:
         moments = no_moments(model, job.distance.covariance)
         learned: tuple[int, ...] = ()
         for draw, trained in enumerate(job.draws):
-            if trained[: len(learned)] != learned:
-                moments, learned = no_moments(model, job.distance.covariance), ()
-            new, learned = trained[len(learned) :], trained
-            measured: Iterator[tuple[int, Gaussians | Alternative, NDArray[np.float32]]]
+            measured: Iterator[Measured]
             if job.alternative is None:
-                moments.update_each((features.values[i], features.masked[i]) for i in new if i in features.valid)
+                if trained[: len(learned)] != learned:
+                    moments, learned = no_moments(model, job.distance.covariance), ()
+                new, learned = trained[len(learned) :], trained
+                learn(moments, ((features.of(i), features.masked[i]) for i in new if i in features.valid))
                 measured = features.distances(moments, trained)
             else:
                 measured = features.alternative_distances(job.alternative, trained)
-            for i, gaussians, squared in measured:
-                masked = features.masked[i]
-                hidden = ~gaussians.scored if masked is None else ~gaussians.scored | masked
-                heatmap = heatmap_of(squared, sigma=job.ways[0].smoothing_sigma, hidden=hidden)
-                valid = features.valid_pixels(i) & pixels_of(~hidden)
+            for i, make_heatmap, squared, hidden in measured:
+                heatmap = make_heatmap(squared, hidden, sigma=job.ways[0].smoothing_sigma)
+                valid = features.valid_pixels(i) & pixels_of(~hidden[0])
                 for way, config in enumerate(job.ways):
                     width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
                     scores[draw, way, i] = image_score(heatmap, valid, config=config, picture_width_mm=width, name=name)
                 if draw == len(job.draws) - 1 and i in job.keep:
                     heatmaps[job.keep.index(i)] = np.where(valid, heatmap, 0)[::STRIDE, ::STRIDE]
-                if job.distance.remembers_peaks and isinstance(gaussians, SharedGaussians):
-                    peaks = peaks_of(
-                        heatmap, valid, features.values[i], gaussians, hidden=hidden, count=job.distance.nuisances
-                    )
-                    heights[draw, i, : len(peaks.heights)] = peaks.heights
-                    directions[draw, i, : len(peaks.heights)] = peaks.directions
-    return ViewScores(scores, heights, directions, heatmaps, pictures)
+    return ViewScores(scores, heatmaps, pictures)
 
 
-def scores_with_nuisances(views: Sequence[ViewScores], draw: int, trained: Sequence[int]) -> NDArray[np.float32]:
-    """Return the views' scores (V, N) of a draw when the nuisances that its training parts show are known.
+class MakeHeatmap(Protocol):
+    """See `Gaussians.heatmap_of`."""
 
-    A training part is scored by what the others show. Where no nuisances are remembered, the scores stay as they are;
-    where they are, a score is the highest pixel of what is left.
-    """
-    scores = np.stack([view.scores[draw, 0] for view in views])
-    if not views[0].heights.shape[2]:
-        return scores
-    shown = {i: np.concatenate([view.directions[draw, i] for view in views]).astype(np.float32) for i in trained}
-    for one, view in zip(scores, views, strict=True):
-        for i in np.flatnonzero(np.isfinite(one)).tolist():
-            known = [some for part, some in shown.items() if part != i]
-            factors = novelty(view.directions[draw, i].astype(np.float32), known)
-            one[i] = (view.heights[draw, i] * factors).max()
-    return scores
+    def __call__(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> NDArray[np.float32]:
+        """Return the heatmap (R, R)."""
+        ...
+
+
+Measured = tuple[int, MakeHeatmap, Features, tuple[NDArray[np.bool_], ...]]
+"""A picture, what makes a heatmap of its distances, squared distances (P,) on each grid, and what is hidden there."""
 
 
 class _Features:
@@ -208,25 +187,24 @@ class _Features:
 
     Attributes
     ----------
-    values : (N, P, d) float32
-        Of each picture that could be prepared.
     valid : mapping
         Picture → its packed valid pixels; only of pictures that could be prepared.
     masked : mapping
-        Picture → grid positions (P,) bool that it does not show, or None.
+        Picture → positions (P,) bool of the finest grid that it does not show, or None.
     """
 
     def __init__(
         self, job: ViewJob, model: ModelConfig, backbone: Backbone, file: Path, kept: NDArray[np.uint8]
     ) -> None:
-        grid = model.resolution // STRIDE
+        grid, covariance = model.resolution // STRIDE, job.distance.covariance
         self._model, self._side = model, model.resolution
-        shape = len(job.pictures.files), grid * grid, model.n_features
-        self.values = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+        self._shapes = grid_shapes(model, covariance)
+        numbers = sum(positions * dimensions for positions, dimensions in self._shapes)
+        self._values = np.memmap(file, dtype=np.float32, mode="w+", shape=(len(job.pictures.files), numbers))
         self.masked: dict[int, NDArray[np.bool_] | None] = {}
         self.valid: dict[int, NDArray[np.uint8]] = {}
         directions = random_directions(total_channels(model.backbone), model) if job.projected else None
-        channels = pick_channels(model) if directions is None else np.arange(len(directions))
+        channels = pick_channels(model, covariance) if directions is None else np.arange(len(directions))
         reference = _reference(job)
         for i in range(len(job.pictures.files)):
             picture, mask = _read(job.pictures, i)
@@ -241,49 +219,70 @@ class _Features:
                 )
             except PictureError:
                 continue
-            found = backbone.features(prepared.image[np.newaxis], channels=channels)[0]
-            self.values[i] = found if directions is None else found @ directions
+            found = features_of(backbone, prepared.image, channels=channels, covariance=covariance)
+            if directions is not None:
+                found = (found[0] @ directions,)
+            self._values[i] = np.concatenate([one.reshape(-1) for one in found])
             self.masked[i] = None if prepared.masked is None else positions_of(prepared.masked)
             self.valid[i] = np.packbits(prepared.valid)
             if i in job.keep:
                 kept[job.keep.index(i)] = cv2.resize(prepared.image, (grid, grid), interpolation=cv2.INTER_AREA)
 
-    def distances(
-        self, moments: Moments | SharedMoments, trained: Sequence[int]
-    ) -> Iterator[tuple[int, Gaussians, NDArray[np.float32]]]:
-        """Yield each picture that could be prepared, with what it is measured by, and its squared distances (P,).
+    def of(self, i: int) -> Features:
+        """Features (P, d) of picture i on each grid."""
+        ends = list(accumulate(positions * dimensions for positions, dimensions in self._shapes))
+        parts = np.split(self._values[i], ends[:-1])
+        return tuple(part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True))
 
-        With one covariance for all positions, a training picture is measured by what the others taught.
-        """
-        gaussians = gaussians_of(moments, self._model, keep_moments=True)
+    def distances(self, moments: Moments | LayeredMoments, trained: Sequence[int]) -> Iterator[Measured]:
+        """Measure each picture that could be prepared."""
+        gaussians, held_out, known = gaussians_of(moments, self._model, keep_moments=True), None, list[int]()
+        if isinstance(moments, LayeredMoments) and moments.pictures > 2:
+            known = [i for i in trained if i in self.valid]
+            masked = [self.masked[i] for i in known]
+            nothing = LayeredMoments.empty(self._shapes)
+            held_out = hold_out_folds(nothing, masked, lambda i: self.of(known[i]), epsilon=self._model.epsilon)
+            units = held_out.units(lambda i: self.valid_pixels(known[i]) & pixels_of(~held_out.hidden[0][i]))
+            gaussians = gaussians_of(moments, self._model, units=units, keep_moments=True)
+        if isinstance(gaussians, PositionGaussians):
+            yield from self._of_positions(gaussians)
+            return
+        for i in self.valid:
+            if held_out is not None and i in known:
+                n = known.index(i)
+                squared, hidden = (tuple(one[n] for one in some) for some in (held_out.squared, held_out.hidden))
+                yield i, gaussians.heatmap_of, squared, hidden
+            else:
+                squared = gaussians.squared_distances(self.of(i))
+                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.masked[i])
+
+    def _of_positions(self, gaussians: PositionGaussians) -> Iterator[Measured]:
         valid = list(self.valid)
         for first in range(0, len(valid), _BATCH):
             some = valid[first : first + _BATCH]
-            known = [] if isinstance(moments, Moments) else [i for i in some if i in trained]
-            new = [i for i in some if i not in known]
-            for i, squared in zip(new, gaussians.squared_distances(self.values[new]), strict=True):
-                yield i, gaussians, squared
-            for i in known:
-                assert isinstance(moments, SharedMoments)
-                others = leave_one_out(moments, self.values[i], epsilon=self._model.epsilon, masked=self.masked[i])
-                yield i, others, others.squared_distances(self.values[i : i + 1])[0]
+            features = self._values[some].reshape(len(some), *self._shapes[0])
+            for i, squared in zip(some, gaussians.squared(features), strict=True):
+                yield i, gaussians.heatmap_of, (squared,), gaussians.hidden(self.masked[i])
 
-    def alternative_distances(
-        self, name: AlternativeName, trained: Sequence[int]
-    ) -> Iterator[tuple[int, Alternative, NDArray[np.float32]]]:
-        """Yield the same by an alternative; a memory bank measures a training picture by what the others taught."""
+    def alternative_distances(self, name: AlternativeName, trained: Sequence[int]) -> Iterator[Measured]:
+        """Measure the same by an alternative; a memory bank a training picture by what the others taught."""
         known = [i for i in trained if i in self.valid]
-        values, masked = [self.values[i] for i in known], [self.masked[i] for i in known]
+        values, masked = [self.of(i)[0] for i in known], [self.masked[i] for i in known]
         found = learned_alternative(name, values, masked, epsilon=self._model.epsilon, seed=self._model.seed)
         for i in self.valid:
             if isinstance(found, MemoryBank) and i in known:
-                yield i, found, found.squared_distances_without(known.index(i), self.values[i])
+                squared = found.squared_distances_without(known.index(i), self.of(i)[0])
             else:
-                yield i, found, found.squared_distances(self.values[i])
+                squared = found.squared_distances(self.of(i)[0])
+            yield i, _single_heatmap, (squared,), hidden_on([found.scored], self.masked[i])
 
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""
         return np.unpackbits(self.valid[i]).reshape(self._side, self._side).astype(np.bool_)
+
+
+def _single_heatmap(squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> NDArray[np.float32]:
+    return heatmap_of(squared[0], sigma=sigma, hidden=hidden[0])
 
 
 def random_directions(channels: int, model: ModelConfig) -> NDArray[np.float32]:

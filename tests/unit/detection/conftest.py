@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detection import Dataset, DetectionConfig, Inspector, ModelConfig, read_dataset, train
 from detection.backbones import Backbone, pretrained
-from detection.config import DistanceConfig, PreprocessConfig, ScoreConfig
+from detection.config import PreprocessConfig, ScoreConfig
 
 VIEWS = ("front", "back", "side")
 FRAME = (120, 160)
@@ -111,7 +111,6 @@ def small_config() -> DetectionConfig:
     """Less smoothing than the default: the test pictures' defects are small beside 4 px."""
     return DetectionConfig(
         preprocess=PreprocessConfig(classes=2, margin=0.1),
-        distance=DistanceConfig(covariance="shared"),
         score=ScoreConfig(smoothing_sigma=2.0),
     )
 

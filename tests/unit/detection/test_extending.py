@@ -38,9 +38,8 @@ def candidate(parent, good, tmp_path_factory):
     return candidate_of(parent, good[EARLIER:], folder), folder
 
 
-@pytest.mark.parametrize("distance", [{"covariance": "position"}, {"covariance": "shared", "nuisances": 0}])
-def test_is_what_training_with_all_parts_gives(distance, dataset, good, small_config, small_model, ring, tmp_path):
-    config = small_config.model_copy(update={"distance": DistanceConfig(**distance)})
+def test_is_what_training_with_all_parts_gives(dataset, good, small_config, small_model, ring, tmp_path):
+    config = small_config.model_copy(update={"distance": DistanceConfig(covariance="position")})
     train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=EARLIER, keep_state=True)
     extended = candidate_of(tmp_path / "parent", good[EARLIER:], tmp_path / "candidate")
     whole = train(dataset, config=config, model=small_model)
@@ -53,12 +52,18 @@ def test_is_what_training_with_all_parts_gives(distance, dataset, good, small_co
     assert statistics[0][:EARLIER] != pytest.approx(statistics[1][:EARLIER], rel=1e-3)
 
 
-def test_adds_what_the_new_parts_show_to_what_is_known(candidate, parent):
-    extended, folder = candidate
-    before = Inspector.load(parent).nuisances
-    np.testing.assert_array_equal(extended.nuisances[: len(before)], before)
-    assert len(extended.nuisances) > len(before)
-    np.testing.assert_array_equal(Inspector.load(folder).nuisances, extended.nuisances)
+def test_layers_learn_on_and_are_counted_as_before(dataset, good, small_config, small_model, tmp_path):
+    config = small_config.model_copy(update={"distance": DistanceConfig(covariance="layered")})
+    train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=EARLIER, keep_state=True)
+    extended = candidate_of(tmp_path / "parent", good[EARLIER:], tmp_path / "candidate")
+    before, whole = Inspector.load(tmp_path / "parent"), train(dataset, config=config, model=small_model)
+    for view in whole.views:
+        new, old = (inspector.models[view].gaussians for inspector in (extended, whole))
+        for one, other in zip(new.layers, old.layers, strict=True):
+            np.testing.assert_allclose(one.factors, other.factors, rtol=1e-2, atol=1e-3 * np.abs(other.factors).max())
+        np.testing.assert_array_equal(new.units, before.models[view].gaussians.units)
+    statistics = [part.held_out_statistic for part in extended.info.trained_with]
+    assert all(np.isfinite(statistics)) and extended.threshold == held_out_threshold(statistics, alpha=0.05)
 
 
 def test_threshold_is_of_parts_that_no_model_had_seen_that_scored_them(candidate, parent, small_config):

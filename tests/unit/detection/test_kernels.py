@@ -5,7 +5,7 @@ import sys
 COMPARED = """
 import numba
 import numpy as np
-from detection.gaussian import leave_one_out, whitening_factors
+from detection.whitening import leave_one_out, whitening_factors
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Moments
 

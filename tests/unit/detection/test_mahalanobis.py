@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detection.gaussian import whitening_factors
 from detection.mahalanobis import reference_squared_mahalanobis, squared_mahalanobis
 from detection.moments import Moments, unpack_lower
+from detection.whitening import whitening_factors
 
 
 def bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:

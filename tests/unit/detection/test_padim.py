@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 import detection
 from detection import ModelError, PaDiM, PictureError
 from detection.backbones import Backbone
+from detection.gaussian import PositionGaussians
 from detection.heatmap import smooth_heatmap
 from detection.mahalanobis import reference_squared_mahalanobis
 
@@ -133,7 +134,8 @@ def test_constant_pictures_have_defined_heatmaps() -> None:
     assert not model.score(grey).any()
     features = model.features(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
     heatmap = model.gaussians.heatmap(features, sigma=4.0)
-    distances = 10 * np.linalg.norm(features - model.gaussians.mean, axis=1)
+    assert isinstance(model.gaussians, PositionGaussians)
+    distances = 10 * np.linalg.norm(features[0] - model.gaussians.mean, axis=1)
     expected = smooth_heatmap(distances.reshape(64, 64).astype(np.float32), resolution=256)
     np.testing.assert_allclose(heatmap, expected, rtol=1e-4)
 

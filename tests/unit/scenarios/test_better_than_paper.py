@@ -19,41 +19,45 @@ from scenarios.better_than_paper import Compared, compare, findings_of, job_of, 
 from scenarios.frozen import Configured, FrozenJob, Judged, frozen_of
 from scenarios.material import read_material
 
+VARIED = ("registration and mask, memory bank", "improved and memory bank", "improved, standardised views")
+
 
 @pytest.fixture(scope="module")
 def variants():
-    return variants_of(load_detection("paper").content, load_detection("shared").content, 256)
+    return variants_of(load_detection("paper").content, load_detection("layered").content, 256)
+
+
+def changes(variant, first) -> int:
+    """In how many respects a variant differs from the published pipeline."""
+    sections = DetectionConfig.model_fields
+    changed = [getattr(variant.config, name) != getattr(first.config, name) for name in sections]
+    return sum([*changed, variant.model != first.model, variant.masked, variant.projected, bool(variant.alternative)])
 
 
 def test_each_change_stands_alone_and_the_last_ones_are_what_ships(variants) -> None:
-    first = variants[0]
+    first, improved = variants[0], variants[-1]
     assert first.config == load_detection("paper").content and first.model == ModelConfig(resolution=256)
-    for variant in variants[1:-2]:
-        changed = {
-            name
-            for name in DetectionConfig.model_fields
-            if getattr(variant.config, name) != getattr(first.config, name)
-        }
-        changed |= {"model"} if variant.model != first.model else set()
-        changed |= {"masked"} if variant.masked else set()
-        changed |= {"standardised"} if variant.standardised else set()
-        assert len(changed) == len(re.split(", (?!known)| and ", variant.name)), variant.name
-    assert variants[-2].config == load_detection("shared").content and variants[-2].masked
-    assert len({variant.name for variant in variants}) == len(variants)
+    for variant in variants[1:]:
+        if not variant.name.startswith("improved"):
+            assert changes(variant, first) == len(re.split(", | and (?!Wolf)", variant.name)), variant.name
+    assert improved.config == load_detection("layered").content and improved.masked
+    assert all(each.config == improved.config for each in variants if each.name.startswith("improved"))
+    names = [variant.name for variant in variants]
+    assert len(set(names)) == len(names) and all(each.combined in (None, *names) for each in variants)
 
 
 def test_variants_are_compared_on_parts_that_did_not_train(variants, photographs: Path, tmp_path: Path) -> None:
     material = read_material(photographs)
-    some = [replace(each, model=ModelConfig(n_features=20)) for each in (variants[0], *variants[-2:])]
+    by_name = {each.name: each for each in variants}
+    chosen = ("faithful", "semi-orthogonal projection", "covariances shrunk by OAS", "improved", *VARIED)
+    some = [replace(by_name[name], model=ModelConfig(n_features=20)) for name in chosen]
     trained = tuple(range(6))
-    for variant in some:
-        for view in material.views:
-            job = job_of(variant, view, material, trained, tmp_path)
-            if not job.out.exists():
-                job.run()
-    assert len(list(tmp_path.glob("*.npz"))) == 2 * len(material.views)  # standardising needs no scores of its own
+    jobs = {job_of(each, view, material, trained, tmp_path) for each in some for view in material.views}
+    assert len(jobs) == 5 * len(material.views)  # standardising and combining need no scores of their own
+    for job in jobs:
+        job.run()
     found = compare(some, material, trained, tmp_path)
-    assert [each.variant for each in found] == ["faithful", "improved", "improved, standardised views"]
+    assert [each.variant for each in found] == list(chosen)
     assert all(each.part_auroc.value == 1 for each in found)  # a black bar on a bright disc
 
 

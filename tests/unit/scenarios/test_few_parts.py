@@ -23,9 +23,7 @@ class Done:
     scores: np.ndarray
 
     def read(self) -> ViewScores:
-        draws, _, parts = self.scores.shape
-        no_peaks = np.zeros((draws, parts, 0)), np.zeros((draws, parts, 0, 1))
-        return ViewScores(self.scores.astype(np.float32), *no_peaks, np.zeros((0, 1, 1)), np.zeros((0, 1, 1, 3)))
+        return ViewScores(self.scores.astype(np.float32), np.zeros((0, 1, 1)), np.zeros((0, 1, 1, 3)))
 
 
 def material(good: int, defective: int) -> Material:

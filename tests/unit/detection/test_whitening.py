@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from detection import ModelError
 from detection.config import Precision
-from detection.gaussian import leave_one_out, whitening_factors
 from detection.mahalanobis import reference_squared_mahalanobis
 from detection.moments import Moments, packed_length, unpack_lower
+from detection.whitening import leave_one_out, whitening_factors
 
 
 def features(count: int, positions: int, dimensions: int, *, seed: int = 0, offset: float = 3.0) -> NDArray[np.float32]:
@@ -127,7 +127,7 @@ def test_factors_whiten_the_covariance(count: int, positions: int, dimensions: i
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_factors_may_take_the_place_of_the_moments(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detection.gaussian._POSITIONS", 2)
+    monkeypatch.setattr("detection.whitening._POSITIONS", 2)
     total = moments(features(9, 7, 8))
     expected = whitening_factors(total, epsilon=0.01, precision=precision)
     in_place = whitening_factors(total, epsilon=0.01, precision=precision, keep_moments=False)
