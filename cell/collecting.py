@@ -50,13 +50,17 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     half.replace(path)
 
 
-def _collect_parts(order: Order, out: Path, clear: Clear, confirm: Confirm) -> Iterator[CollectedPart]:
+def _collect_parts(
+    order: Order, out: Path, clear: Clear, confirm: Confirm, lay_in: Callable[[int], None] | None
+) -> Iterator[CollectedPart]:
     """Take the pictures of an order's parts; yields when a part is complete."""
     with open_cell(order) as cell:
         made_for = fingerprint(cell)
         cycle = Cycle(cell)
         cycle.prepare(clear=clear, confirm=confirm)
-        for _ in order.numbers:
+        for number in order.numbers:
+            if lay_in is not None:
+                lay_in(number)
             ticket = cell.source.next()
             images: list[tuple[Any, ...]] = []
 
@@ -93,6 +97,7 @@ def collect(
     progress: Callable[[int], None],
     clear: Clear = refuse_uncleared,
     confirm: Confirm = refuse_unconfirmed,
+    lay_in: Callable[[int], None] | None = None,
 ) -> int:
     """Write a dataset of an order's parts.
 
@@ -108,6 +113,9 @@ def collect(
         Asked where hand or scale are not empty at the start.
     confirm : callable
         See `cell.cycle.Cycle.prepare`.
+    lay_in : callable, optional
+        Told each part's number before it is presented, where somebody lays it down; importable where the cell file
+        allows several copies.
 
     Returns
     -------
@@ -127,7 +135,8 @@ def collect(
     try:
         out.mkdir(parents=True, exist_ok=True)
         for collected in run_line(
-            replace(order, truth=out / "truth"), partial(_collect_parts, out=out, clear=clear, confirm=confirm)
+            replace(order, truth=out / "truth"),
+            partial(_collect_parts, out=out, clear=clear, confirm=confirm, lay_in=lay_in),
         ):
             if collected.faulty:
                 # The part went to be rechecked; a dataset holds whole parts only.

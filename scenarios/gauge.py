@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import typer
 from cell.collecting import collect
 from cell.commands.console import clearing, confirming, errors, progress
 from cell.interfaces import CellError
-from cell.schema import Defect, ProductionFile
+from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
 from scenarios.material import Material, Studied, read_material, with_options
 
@@ -50,13 +51,6 @@ def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: 
         for done, piece in enumerate(pieces):
             place, batch = folder / f"{piece:05}", production.batch_of(piece)
             if not place.exists():
-                said = ", ".join(f"{each.kind} {each.size_mm[0]:g} mm" for each in batch.defects) or "good"
-                errors.print(
-                    f"Piece {done + 1} of {len(pieces)}, {said}: lay it at the feeder. It comes {visits} times: each "
-                    "time take it from the bin recheck and lay it down again before the hand comes for it."
-                )
-                if not typer.confirm("Does it lie there?"):
-                    raise CellError(f"The study was left; {done} pieces are kept in {folder}")
                 half = place.with_name(place.name + ".part")
                 shutil.rmtree(half, ignore_errors=True)
                 one = replace(order.production, content=production.model_copy(update={"batches": (batch,)}))
@@ -66,6 +60,7 @@ def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: 
                     progress=lambda _: None,
                     clear=clearing(None),
                     confirm=confirming,
+                    lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
                 )
                 half.replace(place)
             read = read_material(place)
@@ -75,6 +70,14 @@ def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: 
             ]
             bar(done + 1)
     return Material(tuple(parts), read.dataset)
+
+
+def _ask_for(number: int, *, piece: int, pieces: int, batch: Batch, visits: int) -> None:
+    said = ", ".join(f"{each.kind} {each.size_mm[0]:g} mm" for each in batch.defects) or "good"
+    again = "" if number == 0 else " again, from the bin recheck"
+    errors.print(f"Piece {piece} of {pieces}, {said}: lay it at the feeder{again} ({number + 1} of {visits}).")
+    if not typer.confirm("Does it lie there?"):
+        raise CellError(f"The study was left at piece {piece}; those before are kept")
 
 
 def _planned(defect: Defect) -> dict[str, Any]:

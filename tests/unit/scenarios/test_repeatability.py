@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cell.config import load_production
+from cell.config import load_cell, load_part, load_production
+from cell.interfaces import CellError
+from cell.setup import Order
 from scenarios import repeatability
 from scenarios.agreement import Piece, agreements_of, fleiss_kappa, pieces_of, spread_of, spreads_of
 from scenarios.frozen import Judged
-from scenarios.gauge import pieces_in
-from scenarios.material import Material, read_material
+from scenarios.gauge import collected_by_hand, pieces_in
+from scenarios.material import Material, read_material, with_options
 from scenarios.repeatability import findings_of, plots_of, tables_of
 
 
@@ -141,6 +144,24 @@ def test_parts_that_came_once_are_refused(photographs: Path, tmp_path: Path) -> 
 def test_a_real_cell_needs_its_model(tmp_path: Path) -> None:
     result = run(tmp_path / "out", "--cell", "real")
     assert result.exit_code == 1 and "give a model of this real cell with --model" in " ".join(result.output.split())
+
+
+def test_a_person_lays_each_piece_down_again_and_what_is_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cell of the twin, small pictures; the person goes home before the second piece comes for the second time."""
+    cell = with_options(load_cell("twin"), "camera", {"width": 160, "height": 120})
+    cell = replace(cell, content=cell.content.model_copy(update={"copies": 1}))
+    order = Order(cell, load_part("ring"), load_production("gauge"), (), 3)
+    asked = iter([True, True, True, False, True, True])
+    monkeypatch.setattr("scenarios.gauge.sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("scenarios.gauge.typer.confirm", lambda _: next(asked))
+    with pytest.raises(CellError, match="left at piece 2"):
+        collected_by_hand(order, [0, 17], 2, tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000", "00017.part"]
+    found = collected_by_hand(order, [0, 17], 2, tmp_path)
+    assert [(each.piece, each.good) for each in found.parts] == [("00000", True)] * 2 + [("00017", False)] * 2
+    assert found.parts[2].defects == ({"kind": "dot", "size_mm": 0.8},)
 
 
 @pytest.mark.slow
