@@ -74,8 +74,8 @@ class LayeredGaussians(Gaussians):
     Notes
     -----
     In one Gaussian of all layers a scratch that the finest layer sees in 24 channels drowns in what 152 coarser ones
-    scatter. Here each layer is measured by itself, smoothed over what its own cells see, and divided by what nine of
-    ten good pictures stay below, by models that have not seen them; the heatmap is the largest of all layers. A layer
+    scatter. Here each layer is measured by itself, smoothed over what its own cells see, and divided by its unit: where
+    pictures were held out, what nine of ten stay below. The heatmap is the largest of all layers. A layer
     that says little of this part, as the finest does of one that is never in the same place, has a large unit.
     The finest layer's cells are a few pixels wide: what it sees is measured by the Gaussians of nine cells, and the
     least surprised of them counts, so that an edge may lie a cell beside where it was.
@@ -97,7 +97,8 @@ class LayeredGaussians(Gaussians):
     ) -> LayeredGaussians:
         """Factorise moments; see `PositionGaussians.from_moments`.
 
-        Without `units` they are √d of d channels: what the distance of a good position is in the mean.
+        Without `units` they are √d of d channels: what the distance of a good position is in the mean. So is that of a
+        layer in which nothing could be measured, whose unit is 0.
         """
         layers = tuple(
             PositionGaussians.from_moments(
@@ -106,7 +107,7 @@ class LayeredGaussians(Gaussians):
             for layer in moments.layers
         )
         roots = np.sqrt([layer.mean.shape[1] for layer in layers]).astype(np.float32)
-        return cls(moments.pictures, layers, roots if units is None else units)
+        return cls(moments.pictures, layers, roots if units is None else np.where(units > 0, units, roots))
 
     @property
     def scored(self) -> tuple[Mask, ...]:

@@ -84,6 +84,8 @@ def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, covariance: Covarianc
         PositionGaussians(pictures, **{name: tensors[f"{name}.{i}"] for name in _NAMES})
         for i in range(len(tensors["units"]))
     )
+    if not (np.isfinite(tensors["units"]) & (tensors["units"] > 0)).all():
+        raise ModelError(f"the units of a model's layers are {tensors['units']}; the model is damaged, train it again")
     return LayeredGaussians(pictures, layers, tensors["units"])
 
 
@@ -103,8 +105,9 @@ def shapes_of(config: ModelConfig, covariance: Covariance) -> dict[str, tuple[tu
 
 
 def training_bytes(config: ModelConfig, covariance: Covariance) -> int:
-    """Return about how much memory the training of a view takes."""
-    return sum(4 * positions * packed_length(dimensions) for positions, dimensions in grid_shapes(config, covariance))
+    """Return about how much memory the training of a view takes; layers are held beside those of a fold."""
+    once = sum(4 * positions * packed_length(dimensions) for positions, dimensions in grid_shapes(config, covariance))
+    return 3 * once if covariance == "layered" else once
 
 
 def has_moments(folder: Path) -> bool:

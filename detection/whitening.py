@@ -42,7 +42,7 @@ def whitening_factors(
     -------
     (P, d(d+1)/2) float32 or uint16
         Rows of L⁻¹ with L Lᵀ = Σ + epsilon·I and Σ the unbiased covariance, computed in float64; with a prior
-        L Lᵀ = (C + prior·Σ₀)/(n − 1 + prior), C the co-moment and Σ₀ + epsilon·I what all positions have in common.
+        L Lᵀ = (C + prior·(Σ₀ + epsilon·I))/(n − 1 + prior), C the co-moment and Σ₀ what all positions have in common.
         Positions that fewer than two pictures show have zeros.
 
     Raises

@@ -31,8 +31,9 @@ def fleiss_kappa(verdicts: Sequence[Sequence[str]]) -> Estimate | None:
     -------
     Estimate or None
         1: always alike; 0: as pieces that draw their verdicts by lot. The 95 % interval is the jackknife's over pieces,
-        with Student's t, within -1 … 1, and all of that where some piece alone makes verdicts differ. None where all
-        verdicts are the same: there is no chance to agree beyond.
+        with Student's t, within -1 … 1, and all of that where some piece alone makes verdicts differ, or where all
+        pieces agree with themselves: they then show no spread. None where all verdicts are the same: there is no
+        chance to agree beyond.
 
     Notes
     -----
@@ -46,7 +47,7 @@ def fleiss_kappa(verdicts: Sequence[Sequence[str]]) -> Estimate | None:
         return None
     without = [_kappa(np.delete(counts, i, axis=0)) for i in range(len(counts))]
     spread = jackknife_variance(without, np.zeros(len(counts), dtype=np.bool_))
-    if spread is None:
+    if spread is None or spread[0] == 0:
         return Estimate(value, -1.0, 1.0)
     variance, degrees = spread
     reach = float(student_t.ppf(0.975, degrees)) * math.sqrt(variance)
@@ -165,7 +166,7 @@ def pieces_of(material: Material, judged: Judged, *, k: int) -> list[Piece]:
 
 
 def masses_of(material: Material) -> list[NDArray[np.float64]]:
-    """Return the masses in grams of every piece's visits, as far as the dataset has them."""
+    """Return the masses in grams of every piece that was weighed more than once, as far as the dataset has them."""
     weighed: dict[str, float] = {}
     for folder in {studied.part.pictures[material.views[0]].parents[2] for studied in material.parts}:
         table = folder / "parts.csv"
@@ -177,7 +178,7 @@ def masses_of(material: Material) -> list[NDArray[np.float64]]:
     for studied in material.parts:
         if studied.part.part_id in weighed:
             by_piece.setdefault(studied.piece, []).append(weighed[studied.part.part_id])
-    return [np.array(masses) for masses in by_piece.values()]
+    return [np.array(masses) for masses in by_piece.values() if len(masses) > 1]
 
 
 @dataclass(frozen=True)

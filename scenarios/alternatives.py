@@ -118,9 +118,11 @@ class _Covariances:
 
     def __init__(self, features: Float32, shown: Mask, scored: Mask, *, around: int, shrink: Shrink) -> None:
         _, positions, dimensions = features.shape
-        self.scored = scored
         weights = shown[..., np.newaxis].astype(np.float32)
         self._mean = (features * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1)
+        spread = (((features - self._mean) * weights) ** 2).sum(axis=(0, 2))
+        # Padding is the same in every picture: there is nothing that a rule could shrink.
+        self.scored = scored = scored & (spread > np.finfo(np.float32).eps * spread.max(initial=0))
         grid = math.isqrt(positions)
         self._whitening = np.zeros((positions, dimensions, dimensions), dtype=np.float32)
         place = np.arange(positions).reshape(grid, grid)

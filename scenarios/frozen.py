@@ -105,7 +105,7 @@ class Judged:
     areas_px : (N, V) float64
         Of the largest piece of each view's heatmap that reaches T, in pixels of the network's input.
     statistics : (N,) float64
-        Of the parts: the k-th largest score.
+        Of the parts: the k-th largest score; infinite where any picture could not be scored: the part is rechecked.
     """
 
     threshold: float
@@ -191,7 +191,9 @@ def judged_by(client: Client, models: Mapping[str, Path], material: Material, fo
         info = InspectorInfo.load(models[name])
         views = np.concatenate([job.read() for job in some])
         k = min(info.config.vote.k, views.shape[1])
-        found[name] = Judged(info.threshold, views[..., 0], views[..., 1], np.sort(views[..., 0], axis=1)[:, -k])
+        scores, areas = views[..., 0], views[..., 1]
+        statistics = np.where(np.isinf(scores).any(axis=1), np.inf, np.sort(scores, axis=1)[:, -k])
+        found[name] = Judged(info.threshold, scores, areas, statistics)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import typer
 
 from cell.collecting import collect
 from cell.commands.console import clearing, confirming, errors, progress
-from cell.interfaces import CellError
+from cell.interfaces import CellError, ConfigError
 from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
 from scenarios.material import Material, Studied, read_material, with_options
@@ -36,26 +36,46 @@ def visits_of(order: Order, pieces: Sequence[int], visits: int) -> Order:
     return replace(order, cell=with_options(order.cell, "source", {"visits": visits}), numbers=numbers)
 
 
-def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: Path) -> Material:
+def collected_by_hand(
+    order: Order, pieces: Sequence[int], visits: int, folder: Path, *, made_for: Mapping[str, Any]
+) -> Material:
     """Have a person lay pieces down on a real cell, each again and again, and take their pictures.
+
+    Parameters
+    ----------
+    order : Order
+        On the cell, of the production that lists the pieces.
+    pieces : sequence of int
+        Which of them.
+    visits : int
+        How often each comes.
+    folder : Path
+        Each piece has a folder in it.
+    made_for : mapping
+        What the model was trained with; see `cell.fingerprint`.
 
     Raises
     ------
+    ConfigError
+        The cell is not what the model was trained with.
     CellError
         Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept.
     """
     if not sys.stdin.isatty():
         raise CellError("A person lays the parts down again: run the study at a terminal")
     production, parts = order.production.content, list[Studied]()
+    alone = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
     with progress("pieces are inspected", len(pieces)) as bar:
         for done, piece in enumerate(pieces):
             place, batch = folder / f"{piece:05}", production.batch_of(piece)
             if not place.exists():
                 half = place.with_name(place.name + ".part")
                 shutil.rmtree(half, ignore_errors=True)
-                one = replace(order.production, content=production.model_copy(update={"batches": (batch,)}))
+                label = "defective" if batch.defects else "good"
+                same = {"batches": (batch.model_copy(update={"label": label}),), "cavities": 1}
+                one = replace(order.production, content=production.model_copy(update=same))
                 collect(
-                    replace(order, production=one, numbers=range(visits)),
+                    replace(order, cell=alone, production=one, numbers=range(visits)),
                     half,
                     progress=lambda _: None,
                     clear=clearing(None),
@@ -64,6 +84,11 @@ def collected_by_hand(order: Order, pieces: Sequence[int], visits: int, folder: 
                 )
                 half.replace(place)
             read = read_material(place)
+            if read.dataset.made_for != made_for:
+                raise ConfigError(
+                    f"{place}: this cell is not what the model was trained with; collect a dataset with it and train "
+                    "on that"
+                )
             parts += [
                 replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
                 for studied in read.parts

@@ -25,7 +25,8 @@ from cell.config import load_cell, load_detection, load_part, load_production
 from cell.interfaces import ConfigError
 from cell.setup import Order
 from detection.config import ModelConfig
-from detection.description import InspectorInfo
+from detection.description import DESCRIPTION_FILE, InspectorInfo
+from detection.storage import sha256_of_file
 from scenarios import options
 from scenarios.agreement import (
     VERDICTS,
@@ -225,7 +226,9 @@ def _materials(
     """Parts to train with, None where there is a model, and the pieces that came again and again."""
     if dataset is not None:
         read = read_material(dataset)
-        return (None, read) if model is not None else split_training(read)
+        if model is None:
+            return split_training(read)
+        return None, replace(read, parts=tuple(each for each in read.parts if each.condition != TRAINING))
     loaded, made = load_cell(cell), load_production(production)
     order, pieces = (
         Order(loaded, load_part(part), made, (), seed + 1),
@@ -234,7 +237,9 @@ def _materials(
     if model is None and loaded.content.real:
         raise ConfigError(f"{loaded.path}: give a model of this real cell with --model")
     if loaded.content.real:
-        return None, collected_by_hand(order, pieces, preset.visits, folder)
+        assert model is not None
+        made_for = InspectorInfo.load(model).made_for
+        return None, collected_by_hand(order, pieces, preset.visits, folder, made_for=made_for)
     if model is not None:
         return None, inspected_under(client, {"again": visits_of(order, pieces, preset.visits)}, folder)
     training = paper_order(PaperParts(preset.trained, 1, preset.camera), cell=cell, part=part, seed=seed)
@@ -272,7 +277,7 @@ def _main(
             "visits": chosen.visits,
             "camera": dict(chosen.camera) if model is None else None,
             "configuration": detection.model_dump(),
-            "model": padim.model_dump() if model is None else str(model),
+            "model": padim.model_dump() if model is None else sha256_of_file(model / DESCRIPTION_FILE),
         }
         begin(out, settings)
         with workers(scheduler) as client:

@@ -27,6 +27,7 @@ def test_the_defaults_are_the_papers_where_it_names_them() -> None:
         {"distance": {"layers": 1}},
         {"distance": {"covariance": "none"}},
         {"distance": {"covariance": "layered"}, "threshold": {"method": "cross_conformal"}},
+        {"distance": {"covariance": "layered"}, "score": {"method": "cluster"}},
         {"training": {"trim": 0.1}, "threshold": {"method": "cross_conformal"}},
         {"preprocess": {"classes": 1}},
     ],

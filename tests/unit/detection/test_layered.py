@@ -127,6 +127,12 @@ def test_two_pictures_are_counted_in_roots_of_the_channels(pictures: list[Any]) 
     assert gaussians.pictures == 2 and PRIOR > 2
 
 
+def test_a_layer_in_which_nothing_can_be_measured_is_counted_in_roots_too(pictures: list[Any]) -> None:
+    units = np.array([2.0, 0.0, 3.0], np.float32)
+    gaussians = LayeredGaussians.from_moments(moments_of(pictures), epsilon=0.01, precision="float32", units=units)
+    np.testing.assert_allclose(gaussians.units, [2.0, 2.0, 3.0])  # √4 channels
+
+
 def test_layers_are_those_of_the_joint_features(lite0: Backbone) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     joint = lite0.features(picture[np.newaxis], channels=np.arange(176))[0].reshape(16, 16, 176)

@@ -64,6 +64,16 @@ def test_a_position_that_few_pictures_show_has_no_distance(pictures: list[np.nda
         assert found.scored.tolist() == [p != 6 for p in range(GRID**2)], name
 
 
+@pytest.mark.parametrize("name", ["oas", "ledoit_wolf", "pooled"])
+def test_padding_that_never_changes_has_no_distance(name, pictures: list[np.ndarray]) -> None:
+    padded = [picture.copy() for picture in pictures]
+    for picture in padded:
+        picture[:4] = 7.0
+    found = learned(name, padded, [None] * len(padded), epsilon=0.01, seed=0)
+    assert found.scored.tolist() == [False] * 4 + [True] * 12
+    assert np.isfinite(found.squared_distances(padded[0])).all()
+
+
 def test_the_bank_knows_what_it_has_seen_and_can_forget_a_picture(pictures: list[np.ndarray]) -> None:
     bank = learned("memory_bank", pictures, [None] * len(pictures), epsilon=0.01, seed=0)
     assert isinstance(bank, MemoryBank)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cell.config import load_cell, load_part, load_production
-from cell.interfaces import CellError
-from cell.setup import Order
+from cell.fingerprint import fingerprint
+from cell.interfaces import CellError, ConfigError
+from cell.setup import Order, open_cell
 from scenarios import repeatability
 from scenarios.agreement import Piece, agreements_of, fleiss_kappa, pieces_of, spread_of, spreads_of
 from scenarios.frozen import Judged
@@ -61,7 +62,7 @@ def test_the_order_of_visits_and_pieces_does_not_count(verdicts: list[list[str]]
 
 def test_perfect_and_no_agreement() -> None:
     perfect = fleiss_kappa([["ok"] * 4, ["reject"] * 4, ["ok"] * 4])
-    assert perfect is not None and perfect.value == 1
+    assert perfect is not None and (perfect.value, perfect.low, perfect.high) == (1, -1, 1)  # three pieces prove little
     assert fleiss_kappa([["ok"] * 4] * 3) is None
     rng = np.random.default_rng(0)
     lots = fleiss_kappa([rng.choice(["ok", "reject"], 10).tolist() for _ in range(400)])
@@ -156,10 +157,14 @@ def test_a_person_lays_each_piece_down_again_and_what_is_done_is_kept(
     asked = iter([True, True, True, False, True, True])
     monkeypatch.setattr("scenarios.gauge.sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("scenarios.gauge.typer.confirm", lambda _: next(asked))
+    with open_cell(replace(order, numbers=[0])) as connected:
+        made_for = fingerprint(connected)
     with pytest.raises(CellError, match="left at piece 2"):
-        collected_by_hand(order, [0, 17], 2, tmp_path)
+        collected_by_hand(order, [0, 17], 2, tmp_path, made_for=made_for)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000", "00017.part"]
-    found = collected_by_hand(order, [0, 17], 2, tmp_path)
+    with pytest.raises(ConfigError, match="not what the model was trained with"):
+        collected_by_hand(order, [0], 2, tmp_path, made_for={"cell_kind": "another"})
+    found = collected_by_hand(order, [0, 17], 2, tmp_path, made_for=made_for)
     assert [(each.piece, each.good) for each in found.parts] == [("00000", True)] * 2 + [("00017", False)] * 2
     assert found.parts[2].defects == ({"kind": "dot", "size_mm": 0.8},)
 

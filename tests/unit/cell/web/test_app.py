@@ -19,7 +19,8 @@ PASSWORD = "correct horse"
 OWN = {"Origin": "http://localhost", "Host": "localhost"}
 
 
-@pytest.fixture(scope="module")
+# One in a process, as NiceGUI asks for: a worker of pytest-xdist may come back to this module.
+@pytest.fixture(scope="session")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     records = make_records(folder)
@@ -28,7 +29,7 @@ def site(tmp_path_factory):
         yield opened
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app(site):
     return make_app(site)
 
