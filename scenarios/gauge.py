@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from cell.collecting import collect
-from cell.commands.console import clearing, confirming, errors, progress
+from cell.commands.console import clearing, confirming, errors
 from cell.interfaces import CellError, ConfigError
 from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
@@ -65,35 +65,37 @@ def collected_by_hand(
         raise CellError("A person lays the parts down again: run the study at a terminal")
     production, parts = order.production.content, list[Studied]()
     alone = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
-    with progress("pieces are inspected", len(pieces)) as bar:
-        for done, piece in enumerate(pieces):
-            place, batch = folder / f"{piece:05}", production.batch_of(piece)
-            if not place.exists():
-                half = place.with_name(place.name + ".part")
-                shutil.rmtree(half, ignore_errors=True)
-                label = "defective" if batch.defects else "good"
-                same = {"batches": (batch.model_copy(update={"label": label}),), "cavities": 1}
-                one = replace(order.production, content=production.model_copy(update=same))
-                collect(
-                    replace(order, cell=alone, production=one, numbers=range(visits)),
-                    half,
-                    progress=lambda _: None,
-                    clear=clearing(None),
-                    confirm=confirming,
-                    lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
+    for done, piece in enumerate(pieces):
+        place, batch = folder / f"{piece:05}", production.batch_of(piece)
+        if not place.exists():
+            half = place.with_name(place.name + ".part")
+            shutil.rmtree(half, ignore_errors=True)
+            label = "defective" if batch.defects else "good"
+            same = {"batches": (batch.model_copy(update={"label": label}),), "cavities": 1}
+            one = replace(order.production, content=production.model_copy(update=same))
+            whole = collect(
+                replace(order, cell=alone, production=one, numbers=range(visits)),
+                half,
+                progress=lambda _: None,
+                clear=clearing(None),
+                confirm=confirming,
+                lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
+            )
+            if whole < 2:
+                raise CellError(
+                    f"Piece {done + 1}: {whole} of {visits} rounds were whole; start again to repeat this piece"
                 )
-                half.replace(place)
-            read = read_material(place)
-            if read.dataset.made_for != made_for:
-                raise ConfigError(
-                    f"{place}: this cell is not what the model was trained with; collect a dataset with it and train "
-                    "on that"
-                )
-            parts += [
-                replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
-                for studied in read.parts
-            ]
-            bar(done + 1)
+            half.replace(place)
+        read = read_material(place)
+        if read.dataset.made_for != made_for:
+            raise ConfigError(
+                f"{place}: this cell is not what the model was trained with; collect a dataset with it and train "
+                "on that"
+            )
+        parts += [
+            replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
+            for studied in read.parts
+        ]
     return Material(tuple(parts), read.dataset)
 
 

@@ -82,7 +82,7 @@ class Preset:
 
 PRESETS = {
     "quick": Preset(16, 8, 8, (8,), (32,), 256, QUICK_PARTS.camera),
-    "full": Preset(47, 32, 24, (2, 4, 8, 16), (4, 16, 64), 512, FULL_PARTS.camera),
+    "full": Preset(47, 32, 24, (2, 4, 8), (4, 16, 64), 512, FULL_PARTS.camera),
 }
 
 
@@ -95,6 +95,8 @@ class Outcome:
     config : str
         With or without registration.
     condition : str
+    parts : int
+        That could be inspected whole; others count in nothing.
     tnr, tpr : Estimate
         At the T of a normal day; TPR of the defects that the vote can find.
     rechecked : Estimate
@@ -107,6 +109,7 @@ class Outcome:
 
     config: str
     condition: str
+    parts: int
     tnr: Estimate
     tpr: Estimate
     rechecked: Estimate
@@ -155,17 +158,18 @@ def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> 
             # Without sizes there is a share that is found, and no size from which on.
             fitted = len(np.unique(sizes)) > 1 and sizes.min() > 0
             pod = fit_pod(sizes, over[bad], alpha=1.0) if fitted else None
-            outcomes.append(Outcome(name, condition, tnr, tpr, rechecked, pod, float(sizes.max())))
+            outcomes.append(Outcome(name, condition, len(some), tnr, tpr, rechecked, pod, float(sizes.max())))
     return outcomes
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
     """Return a row for each condition and model."""
-    header = ("condition", "registration", "TNR", "TPR", "rechecked", "a90 (mm)", "a90/95 (mm)")
+    header = ("condition", "registration", "parts", "TNR", "TPR", "rechecked", "a90 (mm)", "a90/95 (mm)")
     rows = [
         (
             each.condition,
             each.config,
+            each.parts,
             each.tnr,
             each.tpr,
             each.rechecked,
@@ -267,8 +271,8 @@ def orders_of(preset: Preset, *, cell: str, part: str, seed: int) -> dict[str, O
     orders = {TRAINING: replace(training, numbers=range(preset.trained)), NORMAL: judged}
     for times in preset.misplaced:
         name = (
-            f"laid ±{times * amounts.place_mm:g} mm {times * amounts.place_deg:g}°, slips "
-            f"±{times * amounts.slip_mm:g} mm {times * amounts.slip_deg:g}°"
+            f"laid {times * amounts.place_mm:g} mm {times * amounts.place_deg:g}° off, slips "
+            f"{times * amounts.slip_mm:g} mm {times * amounts.slip_deg:g}° (scales)"
         )
         orders[name] = replace(judged, cell=with_options(judged.cell, "source", {"misplaced": times}))
     for times in preset.arm_error:

@@ -87,7 +87,7 @@ def test_a_condition_without_defective_parts_is_refused(material: Material) -> N
 def test_one_error_grows_at_a_time_on_the_same_parts() -> None:
     orders = orders_of(PRESETS["full"], cell="twin", part="ring", seed=0)
     assert list(orders)[:2] == [TRAINING, NORMAL] and "arm repeats to 1.6 mm" in orders
-    assert "laid ±0.8 mm 1.6°, slips ±0.24 mm 0.8°" in orders
+    assert "laid 0.8 mm 1.6° off, slips 0.24 mm 0.8° (scales)" in orders
     normal = orders[NORMAL]
     for name, order in list(orders.items())[2:]:
         assert order.numbers == normal.numbers and order.seed == normal.seed == 1, name
