@@ -306,12 +306,18 @@ def _main(
             title="The same piece again",
             findings=findings_of(agreements, spreads, mass),
             tables=tables_of(pieces, agreements, spreads, mass),
-            plots=plots_of(pieces, spreads, where="" if dataset is not None else f" ({cell})"),
+            plots=plots_of(pieces, spreads, where=_where(cell, dataset)),
             figures=figures_of(agreements, spreads, mass, judged.threshold),
             settings=settings,
             seconds=time.perf_counter() - started,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
+
+
+def _where(cell: str, dataset: Path | None) -> str:
+    if dataset is not None:
+        return ""
+    return f" ({cell})" if load_cell(cell).content.real else ", in simulation"
 
 
 def _refuse_other_cell(model: Path, material: Material) -> None:
