@@ -246,6 +246,15 @@ def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     return _joined([read_dataset(shard.out) for shard in shards])
 
 
+def conditions_material(
+    client: Client, orders: Mapping[str, Order], *, dataset: Path | None, folder: Path
+) -> tuple[Material, Material]:
+    """Return what trains and what is judged: the parts of several orders, see `inspected_under`, or of a dataset."""
+    if dataset is not None:
+        return split_training(read_material(dataset))
+    return split_training(inspected_under(client, orders, folder))
+
+
 def read_material(folder: Path) -> Material:
     """Read a dataset whose parts are labelled, by its truth table or as they were declared.
 

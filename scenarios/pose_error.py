@@ -10,12 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import typer
-from distributed import Client
 from matplotlib.figure import Figure
 
 from cell.commands.console import answering
@@ -33,10 +31,8 @@ from scenarios.material import (
     TRAINING,
     Material,
     PaperParts,
-    inspected_under,
+    conditions_material,
     paper_order,
-    read_material,
-    split_training,
     with_options,
 )
 from scenarios.pod import Pod, fit_pod
@@ -282,14 +278,6 @@ def orders_of(preset: Preset, *, cell: str, part: str, seed: int) -> dict[str, O
     return orders
 
 
-def _materials(
-    client: Client, preset: Preset, *, dataset: Path | None, cell: str, part: str, seed: int, folder: Path
-) -> tuple[Material, Material]:
-    if dataset is not None:
-        return split_training(read_material(dataset))
-    return split_training(inspected_under(client, orders_of(preset, cell=cell, part=part, seed=seed), folder))
-
-
 def _main(
     out: options.Out,
     preset: options.PresetName = "quick",
@@ -319,9 +307,8 @@ def _main(
         }
         begin(out, settings)
         with workers(scheduler) as client:
-            training, again = _materials(
-                client, chosen, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
-            )
+            orders = orders_of(chosen, cell=cell, part=part, seed=seed)
+            training, again = conditions_material(client, orders, dataset=dataset, folder=out / "pictures")
             masked = training.dataset.masked
             what = {name: Configured(each, model, masked=masked) for name, each in configs.items()}
             judged = trained_and_judged(client, what, training, again, out / "judged")
