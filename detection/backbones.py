@@ -69,10 +69,10 @@ class Trunk(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Return every stage's output, finest first."""
+    def forward(self, pictures: Tensor, count: int | None = None) -> list[Tensor]:
+        """Return every stage's output, finest first, or of the first so many."""
         layers: list[Tensor] = []
-        for stage in self.stages:
+        for stage in self.stages[:count]:
             pictures = stage(pictures)
             layers.append(pictures)
         return layers
@@ -246,13 +246,15 @@ class Backbone:
                 first += len(inside)
         return features
 
-    def layers(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    def layers(self, image: NDArray[np.uint8], *, count: int | None = None) -> tuple[NDArray[np.float32], ...]:
         """Feature vectors of one picture, of each layer on its own grid.
 
         Parameters
         ----------
         image : (R, R, 3) uint8
             RGB; R a multiple of 16.
+        count : int, optional
+            Of the finest layers so many, instead of all; the network is run no further.
 
         Returns
         -------
@@ -260,13 +262,15 @@ class Backbone:
             All channels of each layer, finest first; P is (R/4)², (R/8)² and (R/16)².
         """
         with torch.inference_mode():
-            return tuple(layer[0].flatten(0, 1).float().clone().numpy() for layer in self._run(image[np.newaxis]))
+            return tuple(
+                layer[0].flatten(0, 1).float().clone().numpy() for layer in self._run(image[np.newaxis], count)
+            )
 
     @property
     def _ends(self) -> list[int]:
         return list(accumulate(ARCHITECTURES[self.name].layer_channels))
 
-    def _run(self, images: NDArray[np.uint8]) -> list[Tensor]:
+    def _run(self, images: NDArray[np.uint8], count: int | None = None) -> list[Tensor]:
         """Every layer's output (B, H, W, C) of pictures (B, R, R, 3) uint8, on the processor."""
         architecture = ARCHITECTURES[self.name]
         mean, std = (
@@ -274,7 +278,7 @@ class Backbone:
         )
         with self._exact():
             pictures = torch.from_numpy(images).to(self._device).float().sub_(mean).div_(std)
-            layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2))
+            layers = self._network(pictures.to(self._type).permute(0, 3, 1, 2), count)
             # On the processor a view: it computes channels-last.
             return [layer.permute(0, 2, 3, 1).contiguous().cpu() for layer in layers]
 

@@ -57,8 +57,9 @@ class DistanceConfig(_Config):
         default="position",
         description="`position`: one Gaussian of picked channels of all layers at each position, as in the paper. "
         "`layered`: each of the network's layers by itself on its own grid, with all its channels, a covariance at "
-        "each position that is drawn towards the layer's common one, and smoothing of its own; the most surprised one "
-        "decides. A sixth of the memory with `efficientnet_lite0`.",
+        "each position that is drawn towards the layer's common one, and smoothing of its own; where parts lie alike "
+        "the finest decides alone, else the most surprised. With `efficientnet_lite0` a sixteenth of the memory, or "
+        "a sixth.",
     )
 
 

@@ -109,7 +109,7 @@ class InspectorInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-inspector"] = "twinspect-inspector"
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     config: DetectionConfig
     backbone: BackboneName
     network: NetworkArithmetic

@@ -1,4 +1,4 @@
-"""Every layer of the network by itself: Gaussians on its own grid, and the one that is most surprised decides."""
+"""Every layer of the network by itself, on its own grid: the finest where parts lie alike, else the most surprised."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ PRIOR = 30.0
 
 _SMOOTHING = (0.0, 0.5, 1.0)  # by layer, finest first: of a Gaussian filter, in positions of its own grid
 _USUAL = 0.9  # share of good pictures whose highest distance lies below the unit of a layer's distances
+_ALIKE = 0.75  # share of the finest layer's variance that lies between positions, from which it decides alone
 
 
 @dataclass
@@ -67,7 +69,7 @@ class LayeredGaussians(Gaussians):
     pictures : int
         Number of training pictures, ≥ 2.
     layers : tuple of PositionGaussians
-        Finest first.
+        Those that decide, finest first; see `units_of`. Features and distances of others are not looked at.
     units : (L,) float32
         What a layer's distances are counted in.
 
@@ -77,6 +79,7 @@ class LayeredGaussians(Gaussians):
     scatter. Here each layer is measured by itself, smoothed over what its own cells see, and divided by its unit: where
     pictures were held out, what nine of ten stay below. The heatmap is the largest of all layers. A layer
     that says little of this part, as the finest does of one that is never in the same place, has a large unit.
+    Where parts lie alike, as registered ones do, coarser layers find nothing more, but alarms of their own.
     The finest layer's cells are a few pixels wide: what it sees is measured by the Gaussians of nine cells, and the
     least surprised of them counts, so that an edge may lie a cell beside where it was.
     """
@@ -95,19 +98,15 @@ class LayeredGaussians(Gaussians):
         units: Float32 | None = None,
         keep_moments: bool = False,
     ) -> LayeredGaussians:
-        """Factorise moments; see `PositionGaussians.from_moments`.
-
-        Without `units` they are √d of d channels: what the distance of a good position is in the mean. So is that of a
-        layer in which nothing could be measured, whose unit is 0.
-        """
+        """Factorise moments of as many layers as have a unit; see `PositionGaussians.from_moments` and `units_of`."""
+        units = units_of(moments) if units is None else units
         layers = tuple(
             PositionGaussians.from_moments(
                 layer, epsilon=epsilon, precision=precision, prior=PRIOR, keep_moments=keep_moments
             )
-            for layer in moments.layers
+            for layer in moments.layers[: len(units)]
         )
-        roots = np.sqrt([layer.mean.shape[1] for layer in layers]).astype(np.float32)
-        return cls(moments.pictures, layers, roots if units is None else np.where(units > 0, units, roots))
+        return cls(moments.pictures, layers, units)
 
     @property
     def scored(self) -> tuple[Mask, ...]:
@@ -117,13 +116,50 @@ class LayeredGaussians(Gaussians):
     def squared_distances(self, features: Features) -> Features:
         """See `Gaussians`."""
         finest = nearest_neighbour(self.layers[0], features[0])
-        coarser = zip(self.layers[1:], features[1:], strict=True)
+        coarser = zip(self.layers[1:], features[1:], strict=False)
         return finest, *(layer.squared(one[np.newaxis])[0] for layer, one in coarser)
+
+    def hidden(self, masked: Mask | None) -> tuple[Mask, ...]:
+        """See `Gaussians`; and what a mask touches: there the finest layer sees whatever is masked, which moves."""
+        return super().hidden(None if masked is None else _with_neighbours(masked))
 
     def heatmap_of(self, squared: Features, hidden: Sequence[Mask], *, sigma: float) -> Float32:
         """See `Gaussians`; `sigma` is not used, as each layer has its own."""
         del sigma
         return layered_heatmap(squared, hidden, self.units)
+
+
+def units_of(moments: LayeredMoments, usual: Float32 | None = None) -> Float32:
+    """Return the units (L,) of the layers that decide: of the finest alone where parts lie alike, else of all.
+
+    Parameters
+    ----------
+    moments : LayeredMoments
+    usual : (n,) float32, optional
+        Of each layer what most good pictures stay below; 0 where nothing could be measured. Without it, and there,
+        units are √d of d channels: what the distance of a good position is in the mean.
+    """
+    roots = np.sqrt([layer.mean.shape[1] for layer in moments.layers]).astype(np.float32)
+    units = roots if usual is None else np.where(usual > 0, usual, roots)
+    return units[:1] if correlation_ratio(moments.layers[0]) >= _ALIKE else units
+
+
+def correlation_ratio(moments: Moments) -> float:
+    """Share of the features' variance that lies between positions, estimated without bias: 1 where all pictures agree.
+
+    Notes
+    -----
+    ε² of T. L. Kelley, *An unbiased correlation ratio measure*, 1935. A part that a robot holds before the camera and
+    that is registered has .93 to .97 in the finest layer of EfficientNet-Lite0, one that is strewn anyhow some .3.
+    """
+    shown, dimensions = moments.count > 0, np.arange(1, moments.mean.shape[1] + 1)
+    count, mean = moments.count[shown], moments.mean[shown]
+    within = float(moments.comoment[:, dimensions * (dimensions + 1) // 2 - 1].sum(dtype=np.float64))
+    between = float(count @ ((mean - np.average(mean, axis=0, weights=count)) ** 2).sum(axis=1))
+    if within + between == 0:
+        return 1.0
+    seen = int(count.sum())
+    return 1 - within / (within + between) * (seen - 1) / (seen - len(count))
 
 
 def nearest_neighbour(gaussians: PositionGaussians, features: Float32) -> Float32:
@@ -140,8 +176,14 @@ def nearest_neighbour(gaussians: PositionGaussians, features: Float32) -> Float3
     return np.where(np.isfinite(inside), inside, np.float32(0))
 
 
+def _with_neighbours(marked: Mask) -> Mask:
+    grid = math.isqrt(len(marked))
+    grown = cv2.dilate(marked.reshape(grid, grid).astype(np.uint8), np.ones((3, 3), dtype=np.uint8))
+    return np.asarray(grown, dtype=np.bool_).reshape(-1)
+
+
 def layered_heatmap(squared: Features, hidden: Sequence[Mask], units: Float32) -> Float32:
-    """Return the largest of the layers' heatmaps (R, R) float32, each in its unit.
+    """Return the largest of the heatmaps (R, R) float32 of the layers that have a unit, each in it.
 
     Parameters
     ----------
@@ -153,7 +195,7 @@ def layered_heatmap(squared: Features, hidden: Sequence[Mask], units: Float32) -
     """
     resolution = STRIDE * math.isqrt(len(squared[0]))
     largest = np.zeros((resolution, resolution), dtype=np.float32)
-    for layer, (one, nothing, unit) in enumerate(zip(squared, hidden, units.tolist(), strict=True)):
+    for layer, (one, nothing, unit) in enumerate(zip(squared, hidden, units.tolist(), strict=False)):
         grid = math.isqrt(len(one))
         distances = np.sqrt(one).reshape(grid, grid) * np.float32(1 / unit)
         smooth = enlarged(distances, resolution=resolution, sigma=_SMOOTHING[layer], hidden=nothing.reshape(grid, grid))

@@ -50,9 +50,10 @@ class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Literal["twinspect-padim"] = "twinspect-padim"
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     config: ModelConfig
     covariance: Covariance
+    grids: int = Field(ge=1)
     smoothing_sigma: float = Field(gt=0, le=MAX_SIGMA)
     pictures: int = Field(ge=2)
 
@@ -255,8 +256,9 @@ class PaDiM:
         return self.gaussians.heatmap(features, sigma=self.smoothing_sigma)
 
     def features(self, image: Image) -> Features:
-        """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on each of the model's grids."""
-        return features_of(self.backbone, image, channels=self.channels, covariance=self._covariance)
+        """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on each of the grids that decide."""
+        grids = len(self.gaussians.scored)
+        return features_of(self.backbone, image, channels=self.channels, covariance=self._covariance, grids=grids)
 
     def save(self, folder: str | Path) -> None:
         """Write the model, backbone included, to a folder.
@@ -311,6 +313,7 @@ class PaDiM:
         description = _Description(
             config=self.config,
             covariance=self._covariance,
+            grids=len(gaussians.scored),
             smoothing_sigma=self.smoothing_sigma,
             pictures=gaussians.pictures,
         )
@@ -327,7 +330,7 @@ class PaDiM:
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        expected = shapes_of(config, covariance)
+        expected = shapes_of(config, covariance, grids=description.grids)
         count = sum(dimensions for _, dimensions in grid_shapes(config, covariance))
         tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((count,), np.int64), **expected})
         channels = tensors.pop("channels")
@@ -345,7 +348,13 @@ class PaDiM:
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise PictureError(f"an array of shape {images.shape} is one picture; give several, e.g. in a list")
         squares = (self._square(image, f"picture {i}") for i, image in enumerate(images))
-        learn(moments, ((self.features(square), None) for square in squares))
+        learn(
+            moments,
+            (
+                (features_of(self.backbone, square, channels=self.channels, covariance=self._covariance), None)
+                for square in squares
+            ),
+        )
 
     def _square(self, image: Image, name: str) -> Image:
         return prepare(image, resolution=self.config.resolution, config=_WHOLE_PICTURE, name=name).image
@@ -379,10 +388,20 @@ def pick_channels(config: ModelConfig, covariance: Covariance) -> NDArray[np.int
     return np.sort(np.random.default_rng(config.seed).choice(total, size=config.n_features, replace=False))
 
 
-def features_of(backbone: Backbone, image: Image, *, channels: NDArray[np.int64], covariance: Covariance) -> Features:
-    """Return the features (P, d) float32 of an (R, R, 3) uint8 picture: on the finest grid, or on each layer's own."""
+def features_of(
+    backbone: Backbone,
+    image: Image,
+    *,
+    channels: NDArray[np.int64],
+    covariance: Covariance,
+    grids: int | None = None,
+) -> Features:
+    """Return the features (P, d) float32 of an (R, R, 3) uint8 picture: on the finest grid, or on each layer's own.
+
+    With `grids`, on the first so many alone.
+    """
     if covariance == "layered":
-        return backbone.layers(image)
+        return backbone.layers(image, count=grids)
     return (backbone.features(image[np.newaxis], channels=channels)[0],)
 
 

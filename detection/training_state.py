@@ -89,11 +89,11 @@ def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, covariance: Covarianc
     return LayeredGaussians(pictures, layers, tensors["units"])
 
 
-def shapes_of(config: ModelConfig, covariance: Covariance) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Return shape and type of the arrays that a model's file shall hold, by their names."""
+def shapes_of(config: ModelConfig, covariance: Covariance, *, grids: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return shape and type of the arrays that a model's file shall hold, by their names; so many grids decide."""
     factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
     expected: dict[str, tuple[tuple[int, ...], Any]] = {}
-    shapes = grid_shapes(config, covariance)
+    shapes = grid_shapes(config, covariance)[:grids]
     for layer, (positions, dimensions) in enumerate(shapes):
         suffix = "" if covariance == "position" else f".{layer}"
         expected[f"mean{suffix}"] = (positions, dimensions), np.float32

@@ -19,7 +19,7 @@ from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
 from detection.gaussian import Features, Gaussians, hidden_on
 from detection.heatmap import pixels_of, positions_of
-from detection.layered import LayeredGaussians, LayeredMoments, layer_height, usual_height
+from detection.layered import LayeredGaussians, LayeredMoments, layer_height, units_of, usual_height
 from detection.moments import Moments
 from detection.padim import features_of, pick_channels
 from detection.pictures import decode_picture, read_bytes, read_ignored
@@ -214,8 +214,8 @@ class HeldOut:
             found.append(pictures.score(i, heatmap, hidden[0]))
         return found
 
-    def units(self, valid: Callable[[int], NDArray[np.bool_]]) -> NDArray[np.float32]:
-        """Return what each layer's distances are to be counted in; `valid` gives each picture's pixels (R, R) bool."""
+    def usual(self, valid: Callable[[int], NDArray[np.bool_]]) -> NDArray[np.float32]:
+        """Return what most pictures' distances stay below, (L,); `valid` gives each picture's pixels (R, R) bool."""
         heights = [
             [layer_height(squared[i], hidden[i], layer=layer, valid=valid(i)) for i in range(len(squared))]
             for layer, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True))
@@ -317,7 +317,7 @@ def fit_and_hold_out(
     if isinstance(before, LayeredGaussians):
         units = before.units
     elif isinstance(moments, LayeredMoments) and held_out is not None:
-        units = held_out.units(lambda i: pictures.valid(i, held_out.hidden[0][i]))
+        units = units_of(moments, held_out.usual(lambda i: pictures.valid(i, held_out.hidden[0][i])))
     return gaussians_of(moments, config, units=units), held_out
 
 
@@ -349,11 +349,12 @@ def hold_out_folds(
     """
     count = len(masked)
     squared, hidden = list[Features]([()] * count), list[tuple[NDArray[np.bool_], ...]]([()] * count)
+    every_layer = np.ones(len(earlier.layers), dtype=np.float32)
     for fold in range(min(_FOLDS, count)):
         left_out = range(fold, count, _FOLDS)
         moments = earlier.copy()
         moments.update_each((read(i), masked[i]) for i in range(count) if i not in left_out)
-        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32")
+        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32", units=every_layer)
         for i in left_out:
             squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(masked[i])
     layers = range(len(earlier.layers))

@@ -327,8 +327,8 @@ def _main(
                 client, chosen, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
             )
             what = {"cell": Configured(detection, model, masked=training.dataset.masked)}
-            frozen = frozen_run(client, what, training, judged, out / "frozen")["cell"]
-        k = min(detection.vote.k, len(judged.views))
+            k = min(detection.vote.k, len(judged.views))
+            frozen = frozen_run(client, what, training, judged, out / "frozen", k=k)["cell"]
         limits = limits_of(judged, frozen, k=k)
         good = np.array([studied.good for studied in judged.parts])
         rejected = rate(int((frozen.statistics[good] >= frozen.threshold).sum()), int(good.sum()))

@@ -139,14 +139,15 @@ def outcomes_of(
     draws: tuple[tuple[int, ...], ...],
     votes: Mapping[str, int],
 ) -> list[Outcome]:
-    """Put the views' scores together to parts, and count."""
+    """Put the views' scores together to parts, and count; of the defective ones those that every vote can find."""
     outcomes = []
+    most = max(votes.values())
+    good = [i for i, studied in enumerate(material.parts) if studied.good]
+    defective = [i for i, studied in enumerate(material.parts) if not studied.good and not studied.beyond_vote(most)]
+    if not defective:
+        raise DatasetError(f"{material.dataset.folder}: no defective part that the vote can find; add some")
     for config, k in votes.items():
         counted = min(k, len(material.views))
-        good = [i for i, studied in enumerate(material.parts) if studied.good]
-        defective = [i for i, studied in enumerate(material.parts) if not studied.good and not studied.beyond_vote(k)]
-        if not defective:
-            raise DatasetError(f"{material.dataset.folder}: no defective part that the vote can find; add some")
         views = [jobs[config, view].read() for view in material.views]
         for number, trained in enumerate(draws):
             unseen = [i for i in good if i not in trained]

@@ -15,6 +15,7 @@ from distributed import Client
 from numpy.typing import NDArray
 
 from cell.commands.console import progress
+from detection.calibration import held_out_threshold
 from detection.config import DetectionConfig, ModelConfig
 from detection.datasets import Dataset, Part
 from detection.description import DESCRIPTION_FILE, InspectorInfo
@@ -106,12 +107,19 @@ class Judged:
         Of the largest piece of each view's heatmap that reaches T, in pixels of the network's input.
     statistics : (N,) float64
         Of the parts: the k-th largest score; infinite where any picture could not be scored: the part is rechecked.
+    held_out : tuple of float
+        Statistics of the training parts, each by models that had not seen it.
     """
 
     threshold: float
     scores: NDArray[np.float64]
     areas_px: NDArray[np.float64]
     statistics: NDArray[np.float64]
+    held_out: tuple[float, ...]
+
+    def at(self, alpha: float) -> Judged:
+        """Return the same with the T that the training parts give for another share of good parts to reject."""
+        return replace(self, threshold=held_out_threshold(self.held_out, alpha=alpha))
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,8 @@ class Frozen(Judged):
         At this threshold. A recheck is counted as rejected.
     part_auroc, tnr_at_full_tpr : Estimate
     beyond : Estimate or None
-        Share found of the defective parts whose defect fewer than k views show; they count in nothing else.
+        Share found of the defective parts whose defect fewer than k views show; they count in nothing else. A model may
+        have a vote of its own.
     """
 
     tpr: Estimate
@@ -135,7 +144,7 @@ class Frozen(Judged):
 
 
 def frozen_of(judged: Judged, material: Material, *, k: int) -> Frozen:
-    """Count what was judged rightly; there are good parts and defective ones that the vote of k can find."""
+    """Count what was judged rightly; there are good parts and defective ones that a vote of k can find."""
     statistics = judged.statistics
     good = statistics[[part.good for part in material.parts]]
     bad = statistics[[not part.good and not part.beyond_vote(k) for part in material.parts]]
@@ -160,10 +169,12 @@ def frozen_run(
     material: Material,
     fresh: Material,
     folder: Path,
+    *,
+    k: int,
 ) -> dict[str, Frozen]:
-    """Train each configuration with all good development parts, and score the fresh parts once."""
+    """Train each configuration with all good development parts, score the fresh parts once, and see `frozen_of`."""
     judged = trained_and_judged(client, configs, material, fresh, folder)
-    return {name: frozen_of(judged[name], fresh, k=config.config.vote.k) for name, config in configs.items()}
+    return {name: frozen_of(each, fresh, k=k) for name, each in judged.items()}
 
 
 def trained_and_judged(
@@ -193,7 +204,9 @@ def judged_by(client: Client, models: Mapping[str, Path], material: Material, fo
         k = min(info.config.vote.k, views.shape[1])
         scores, areas = views[..., 0], views[..., 1]
         statistics = np.where(np.isinf(scores).any(axis=1), np.inf, np.sort(scores, axis=1)[:, -k])
-        found[name] = Judged(info.threshold, scores, areas, statistics)
+        held_out = (part.held_out_statistic for part in info.trained_with if part.use == "training")
+        known = tuple(value for value in held_out if value is not None)
+        found[name] = Judged(info.threshold, scores, areas, statistics, known)
     return found
 
 

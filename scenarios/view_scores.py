@@ -19,7 +19,7 @@ from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Features, PositionGaussians, hidden_on
 from detection.heatmap import STRIDE, heatmap_of, pixels_of, positions_of
-from detection.layered import LayeredMoments
+from detection.layered import LayeredMoments, units_of
 from detection.moments import Moments
 from detection.padim import arithmetic_of, features_of, pick_channels, resolved
 from detection.pictures import read_ignored, read_picture
@@ -242,8 +242,8 @@ class _Features:
             masked = [self.masked[i] for i in known]
             nothing = LayeredMoments.empty(self._shapes)
             held_out = hold_out_folds(nothing, masked, lambda i: self.of(known[i]), epsilon=self._model.epsilon)
-            units = held_out.units(lambda i: self.valid_pixels(known[i]) & pixels_of(~held_out.hidden[0][i]))
-            gaussians = gaussians_of(moments, self._model, units=units, keep_moments=True)
+            usual = held_out.usual(lambda i: self.valid_pixels(known[i]) & pixels_of(~held_out.hidden[0][i]))
+            gaussians = gaussians_of(moments, self._model, units=units_of(moments, usual), keep_moments=True)
         if isinstance(gaussians, PositionGaussians):
             yield from self._of_positions(gaussians)
             return

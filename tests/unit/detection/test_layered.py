@@ -14,7 +14,15 @@ from detection.datasets import Dataset
 from detection.gaussian import PositionGaussians, coarser
 from detection.heatmap import enlarged
 from detection.inspector import Inspector
-from detection.layered import PRIOR, LayeredGaussians, LayeredMoments, layered_heatmap, nearest_neighbour
+from detection.layered import (
+    PRIOR,
+    LayeredGaussians,
+    LayeredMoments,
+    correlation_ratio,
+    layered_heatmap,
+    nearest_neighbour,
+    units_of,
+)
 from detection.moments import Moments, unpack_lower
 from detection.pictures import read_picture
 from detection.training import train
@@ -113,12 +121,12 @@ def test_a_layers_unit_is_what_nine_of_ten_good_pictures_stay_below(pictures: li
     nothing_yet = LayeredMoments.empty([one.shape for one in pictures[0]])
     held_out = hold_out_folds(nothing_yet, [None] * 9, pictures.__getitem__, epsilon=0.01)
     valid = np.ones((4 * GRID, 4 * GRID), np.bool_)
-    units = held_out.units(lambda i: valid)
+    usual = held_out.usual(lambda i: valid)
     for layer in range(3):
         alone = np.ones(3, np.float32)
         nothing = [np.ones_like(one[0]) if k != layer else one[0] for k, one in enumerate(held_out.hidden)]
         heights = [layered_heatmap(tuple(one[i] for one in held_out.squared), nothing, alone).max() for i in range(9)]
-        assert units[layer] == pytest.approx(np.quantile(heights, 0.9), rel=1e-5)
+        assert usual[layer] == pytest.approx(np.quantile(heights, 0.9), rel=1e-5)
 
 
 def test_two_pictures_are_counted_in_roots_of_the_channels(pictures: list[Any]) -> None:
@@ -128,9 +136,47 @@ def test_two_pictures_are_counted_in_roots_of_the_channels(pictures: list[Any]) 
 
 
 def test_a_layer_in_which_nothing_can_be_measured_is_counted_in_roots_too(pictures: list[Any]) -> None:
-    units = np.array([2.0, 0.0, 3.0], np.float32)
-    gaussians = LayeredGaussians.from_moments(moments_of(pictures), epsilon=0.01, precision="float32", units=units)
-    np.testing.assert_allclose(gaussians.units, [2.0, 2.0, 3.0])  # √4 channels
+    units = units_of(moments_of(pictures), np.array([2.0, 0.0, 3.0], np.float32))
+    np.testing.assert_allclose(units, [2.0, 2.0, 3.0])  # √4 channels
+
+
+@pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_the_correlation_ratio_does_not_depend_on_how_many_pictures_there_are(count: int, share: float) -> None:
+    rng = np.random.default_rng(count)
+    scene = rng.normal(5.0, np.sqrt(share), (3000, 3))
+    moments = Moments.empty(positions=3100, dimensions=3)
+    samples = scene + rng.normal(0.0, np.sqrt(1 - share), (count, 3000, 3))
+    padded = np.concatenate([samples, np.zeros((count, 100, 3))], axis=1).astype(np.float32)
+    moments.update(padded, masked=np.tile(np.arange(3100) >= 3000, (count, 1)))
+    assert correlation_ratio(moments) == pytest.approx(share, abs=0.03)
+
+
+def test_where_parts_lie_alike_the_finest_layer_decides_alone(pictures: list[Any]) -> None:
+    rng = np.random.default_rng(3)
+    scene = pictures[0]
+    alike = [tuple((one + rng.normal(0.0, 0.1, one.shape)).astype(np.float32) for one in scene) for _ in range(9)]
+    gaussians = LayeredGaussians.from_moments(moments_of(alike), epsilon=0.01, precision="float32")
+    assert len(gaussians.layers) == len(gaussians.units) == len(gaussians.scored) == 1
+    changed = tuple(one.copy() for one in scene)
+    changed[0][3] += 10.0
+    found = [gaussians.heatmap(one, sigma=4.0) for one in (changed, changed[:1])]
+    np.testing.assert_array_equal(*found)
+    assert found[0].argmax() // (4 * GRID) // 4 == 0 and found[0].max() > 3 * gaussians.heatmap(scene, sigma=4.0).max()
+    moved = [pictures[i] for i in range(9)]
+    assert len(LayeredGaussians.from_moments(moments_of(moved), epsilon=0.01, precision="float32").layers) == 3
+
+
+def test_pictures_that_are_all_the_same_lie_alike() -> None:
+    moments = Moments.empty(positions=4, dimensions=2)
+    moments.update(np.ones((3, 4, 2), np.float32))
+    assert correlation_ratio(moments) == 1.0
+
+
+def test_the_network_runs_no_further_than_the_layers_that_are_asked_for(lite0: Backbone) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (finest,) = lite0.layers(picture, count=1)
+    np.testing.assert_array_equal(finest, lite0.layers(picture)[0])
 
 
 def test_layers_are_those_of_the_joint_features(lite0: Backbone) -> None:
@@ -178,9 +224,18 @@ def test_a_neighbour_that_nothing_is_known_of_measures_nothing() -> None:
     assert nearest_neighbour(layer, far).min() > 100
 
 
+@pytest.mark.parametrize(("alike", "layers"), [(0.75, 1), (2.0, 3)])
 def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
-    dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig, tmp_path: Path
+    alike: float,
+    layers: int,
+    dataset: Dataset,
+    small_config: DetectionConfig,
+    small_model: ModelConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Its parts lie alike, so that the finest layer decides alone; whatever lies anyhow is measured by all three."""
+    monkeypatch.setattr("detection.layered._ALIKE", alike)
     layered = small_config.model_copy(update={"distance": DistanceConfig(covariance="layered")})
     trained = train(dataset, tmp_path / "model", config=layered, model=small_model, train_parts=7)
     loaded = Inspector.load(tmp_path / "model", verify=True)
@@ -194,4 +249,14 @@ def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
         statistics.append(trained.decide(scores[0]).statistic)
     assert min(statistics[3:]) > max(trained.threshold, *statistics[:3])  # three good parts, then the defective ones
     gaussians = loaded.models["front"].gaussians
-    assert isinstance(gaussians, LayeredGaussians) and len(gaussians.layers) == 3 and (gaussians.units > 0).all()
+    assert isinstance(gaussians, LayeredGaussians) and len(gaussians.layers) == layers and (gaussians.units > 0).all()
+
+
+def test_what_a_mask_touches_is_hidden_too(pictures: list[Any]) -> None:
+    gaussians = LayeredGaussians.from_moments(moments_of(pictures), epsilon=0.01, precision="float32")
+    masked = np.zeros((GRID, GRID), np.bool_)
+    masked[4, 3] = True
+    hidden = [one.reshape(GRID >> layer, -1) for layer, one in enumerate(gaussians.hidden(masked.reshape(-1)))]
+    assert hidden[0].sum() == 9 and hidden[0][3:6, 2:5].all()
+    assert hidden[1].sum() == 4 and hidden[1][1:3, 1:3].all() and hidden[2].sum() == 4
+    assert not any(one.any() for one in gaussians.hidden(None))

@@ -85,10 +85,11 @@ def test_fit_takes_any_iterable_once(ring: Ring) -> None:
     np.testing.assert_array_equal(streamed.score(ring(seed=99)), listed.score(ring(seed=99)))
 
 
-def test_learning_in_parts_is_learning_at_once(ring: Ring, tmp_path: Path) -> None:
+@pytest.mark.parametrize("covariance", ["position", "layered"])
+def test_learning_in_parts_is_learning_at_once(ring: Ring, tmp_path: Path, covariance: str) -> None:
     pictures = [ring(seed=i) for i in range(9)]
-    at_once = small().fit(pictures)
-    small().partial_fit(pictures[:5]).save(tmp_path / "early")
+    at_once = small(covariance=covariance).fit(pictures)
+    small(covariance=covariance).partial_fit(pictures[:5]).save(tmp_path / "early")
     later = PaDiM.load(tmp_path / "early").partial_fit(pictures[5:])
     assert later.gaussians.pictures == 9
     np.testing.assert_allclose(later.score(ring(seed=99)), at_once.score(ring(seed=99)), rtol=1e-3)

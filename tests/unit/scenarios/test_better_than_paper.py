@@ -107,18 +107,25 @@ def test_the_frozen_threshold_decides(photographs: Path) -> None:
     scores[1] = (30.0, 9.0)  # one view over T alone is not
     scores[10:13] = ((11.0, 12.0), (10.0, 10.0), (99.0, 9.9))
     scores[13] = (50.0, 50.0)
-    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1))  # both of two views must reach 10
+    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1), ())  # both of two views must reach 10
     found = frozen_of(judged, material, k=2)
     assert found.threshold == 10 and found.tnr.value == pytest.approx(0.9) and found.tpr.value == pytest.approx(2 / 3)
     assert found.beyond is not None and found.beyond.value == 1
     assert found.tnr_at_full_tpr.value == pytest.approx(0.9)
-    tables = tables_of([], {"faithful": found, "improved": found}, material)
+    tables = tables_of([], {("faithful", 0.01): found, ("improved", 0.01): found}, material)
     (by_kind,) = (table for table in tables if table.name == "by_kind")
     assert by_kind.rows[0][:3] == ("dot", 2.0, 4) and by_kind.rows[0][3].value == pytest.approx(0.75)
-    (plot,) = plots_of({"faithful": found}, material, k=2)
+    (plot,) = plots_of({("faithful", 0.01): found, ("faithful", 0.05): found}, material, k=2)
     assert "TPR" in plot.figure.axes[0].get_ylabel()
     compared = [Compared(name, found.part_auroc, found.tnr) for name in ("faithful", "improved")]
-    assert "missed: TPR by 0.323, TNR by 0.090" in findings_of(compared, {"improved": found})[1]
+    assert "missed: TPR by 0.323, TNR by 0.090" in findings_of(compared, {("improved", 0.01): found})[1]
+
+
+def test_another_alpha_moves_t_and_nothing_else() -> None:
+    scores = np.full((3, 2), 5.0)
+    judged = Judged(10.0, scores, scores, scores[:, 0], held_out=tuple(float(n) for n in range(1, 40)))
+    assert 38 < judged.at(0.05).threshold < 38.001 and 39 < judged.at(0.01).threshold < 39.001
+    assert judged.at(0.05).statistics is judged.statistics
 
 
 @pytest.mark.slow
@@ -132,4 +139,7 @@ def test_the_twins_parts_end_in_a_page(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--out", str(out), "--seed", "1"])
     assert result.exit_code == 0, result.output
     figures = json.loads((out / "summary.json").read_text())["figures"]
-    assert set(figures["frozen"]) == {"faithful", "improved"} and (out / "frozen.png").is_file()
+    assert (
+        set(figures["frozen"]) == {f"{name}/{a}" for name in ("faithful", "improved") for a in (0.01, 0.05)}
+        and (out / "frozen.png").is_file()
+    )

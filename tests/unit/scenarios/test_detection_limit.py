@@ -30,7 +30,7 @@ def frozen(statistics: np.ndarray) -> Frozen:
     one, most = rate(10, 10), rate(9, 10)
     assert one and most
     views = np.stack([statistics, statistics], axis=1)
-    return Frozen(10.0, views, np.zeros_like(views), statistics, one, most, one, one, None)
+    return Frozen(10.0, views, np.zeros_like(views), statistics, (), one, most, one, one, None)
 
 
 def material(photographs: Path, sizes: np.ndarray, views: list[int | None], kind: str = "dot") -> Material:

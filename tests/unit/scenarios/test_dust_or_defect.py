@@ -107,7 +107,7 @@ def test_pieces_that_are_missing_under_a_condition_count_in_nothing(with_columns
     some = [each for each in judged_parts.parts if each.condition != TRAINING]
     material = type(judged_parts)(tuple(some), judged_parts.dataset)
     scores = np.full((len(some), 2), 2.0)
-    judged = Judged(1.0, scores, np.full_like(scores, 100.0), scores.min(axis=1))
+    judged = Judged(1.0, scores, np.full_like(scores, 100.0), scores.min(axis=1), ())
     looks = looks_of(material, judged, k=2, resolution=256)
     assert looks.good.tolist() == [True, False] and set(looks.over) == {AS_FOUND, CLEAN}
     np.testing.assert_allclose(looks.areas_mm2, 100 * (30 / 256) ** 2)

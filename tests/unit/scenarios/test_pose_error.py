@@ -53,7 +53,7 @@ def judged(material: Material, found_from_mm: dict[str, float], rejected: dict[s
             over = i < wrong if part.good else part.defects[0]["size_mm"] > found_from_mm[condition]
             statistics.append(2.0 if over else 0.5)
     scores = np.stack([statistics, statistics], axis=1)
-    return Judged(1.0, scores, np.zeros_like(scores), np.array(statistics))
+    return Judged(1.0, scores, np.zeros_like(scores), np.array(statistics), ())
 
 
 def test_each_condition_has_its_rates_and_its_size(material: Material) -> None:
@@ -81,7 +81,7 @@ def test_a_condition_without_defective_parts_is_refused(material: Material) -> N
     some = Material(material.parts[:50], material.dataset)
     scores = np.zeros((50, 2))
     with pytest.raises(DatasetError, match="'laid badly' has 10 good parts and 0"):
-        outcomes_of(some, {"registered": Judged(1.0, scores, scores, scores[:, 0])}, k=2)
+        outcomes_of(some, {"registered": Judged(1.0, scores, scores, scores[:, 0], ())}, k=2)
 
 
 def test_one_error_grows_at_a_time_on_the_same_parts() -> None:

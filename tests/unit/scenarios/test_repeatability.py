@@ -108,7 +108,7 @@ def test_visits_are_put_together(pieces_again: Path) -> None:
     again = Material(read.parts[6:], read.dataset)
     scores = np.arange(16.0).reshape(8, 2)
     scores[7, 1] = math.inf
-    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1))
+    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1), ())
     pieces = pieces_of(again, judged, k=2)
     assert [each.name for each in pieces] == ["q3", "q4", "q5", "q6"] and [each.good for each in pieces[:3]] == [
         1,
