@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import cv2
 import numpy as np
@@ -144,9 +144,9 @@ def score_view(job: ViewJob) -> ViewScores:
     scores = np.full((len(job.draws), len(job.ways), count), np.inf, dtype=np.float32)
     heatmaps = np.zeros((len(job.keep), grid, grid), dtype=np.float16)
     pictures = np.zeros((len(job.keep), grid, grid, 3), dtype=np.uint8)
-    with tempfile.TemporaryDirectory(dir=job.out.parent) as place:
+    with tempfile.TemporaryFile(dir=job.out.parent) as file:  # without a name: it ends with this process, even killed
         backbone = pretrained(model.backbone, weights=job.weights, arithmetic=arithmetic_of(model))
-        features = _Features(job, model, backbone, Path(place) / "features", pictures)
+        features = _Features(job, model, backbone, file, pictures)
         moments = no_moments(model, job.distance.covariance)
         learned: tuple[int, ...] = ()
         for draw, trained in enumerate(job.draws):
@@ -194,7 +194,7 @@ class _Features:
     """
 
     def __init__(
-        self, job: ViewJob, model: ModelConfig, backbone: Backbone, file: Path, kept: NDArray[np.uint8]
+        self, job: ViewJob, model: ModelConfig, backbone: Backbone, file: IO[bytes], kept: NDArray[np.uint8]
     ) -> None:
         grid, covariance = model.resolution // STRIDE, job.distance.covariance
         self._model, self._side = model, model.resolution
