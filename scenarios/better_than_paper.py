@@ -31,7 +31,7 @@ from scenarios.alternatives import AlternativeName
 from scenarios.frozen import Configured, Frozen, frozen_of, part_auroc, trained_and_judged
 from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, fresh_material, paper_material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
-from scenarios.view_scores import ViewJob
+from scenarios.view_scores import ViewJob, vote_statistics
 from scenarios.workers import run_jobs, workers
 
 TARGET = 0.99
@@ -191,8 +191,7 @@ def compare(variants: Sequence[Variant], material: Material, trained: tuple[int,
             scores = np.mean([_standardised(each, trained) for each in (scores, other)], axis=0, dtype=np.float32)
         elif variant.standardised:
             scores = _standardised(scores, trained)
-        k = variant.config.vote.k
-        statistics = np.sort(scores, axis=0)[-min(k, len(scores))].astype(np.float64)
+        statistics = vote_statistics(scores, k=variant.config.vote.k)
         compared.append(_compared(variant.name, statistics[good], statistics[bad]))
     return compared
 

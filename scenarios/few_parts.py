@@ -26,7 +26,7 @@ from detection.metrics import auroc, tnr_at_full_tpr
 from scenarios import options
 from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
-from scenarios.view_scores import ViewJob
+from scenarios.view_scores import ViewJob, vote_statistics
 from scenarios.workers import run_jobs, workers
 
 TARGET_PARTS, TARGET_TNR = 16, 0.91
@@ -147,12 +147,11 @@ def outcomes_of(
     if not defective:
         raise DatasetError(f"{material.dataset.folder}: no defective part that the vote can find; add some")
     for config, k in votes.items():
-        counted = min(k, len(material.views))
         views = [jobs[config, view].read() for view in material.views]
         for number, trained in enumerate(draws):
             unseen = [i for i in good if i not in trained]
             scores = np.stack([view.scores[number, 0] for view in views])
-            values = np.sort(scores, axis=0)[-counted].astype(np.float64)
+            values = vote_statistics(scores, k=k)
             judged = np.concatenate([values[unseen], values[defective]])
             area = auroc(judged, np.arange(len(judged)) >= len(unseen), parts=range(len(judged)))
             choice = tnr_at_full_tpr(values[unseen], values[defective])

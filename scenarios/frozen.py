@@ -26,6 +26,7 @@ from detection.metrics import auroc, tnr_at_full_tpr
 from detection.pictures import read_ignored, read_picture
 from detection.training import train
 from scenarios.material import Material
+from scenarios.view_scores import vote_statistics
 from scenarios.workers import run_jobs
 
 _PARTS_A_JOB = 8
@@ -201,9 +202,8 @@ def judged_by(client: Client, models: Mapping[str, Path], material: Material, fo
     for name, some in jobs.items():
         info = InspectorInfo.load(models[name])
         views = np.concatenate([job.read() for job in some])
-        k = min(info.config.vote.k, views.shape[1])
         scores, areas = views[..., 0], views[..., 1]
-        statistics = np.where(np.isinf(scores).any(axis=1), np.inf, np.sort(scores, axis=1)[:, -k])
+        statistics = vote_statistics(scores.T, k=info.config.vote.k)
         held_out = (part.held_out_statistic for part in info.trained_with if part.use == "training")
         known = tuple(value for value in held_out if value is not None)
         found[name] = Judged(info.threshold, scores, areas, statistics, known)

@@ -26,7 +26,7 @@ from scenarios import options
 from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
 from scenarios.paper_plots import distributions, false_rejects, sweeps
 from scenarios.study import Study, Table, begin, estimate_json, finish, shown
-from scenarios.view_scores import ViewJob
+from scenarios.view_scores import ViewJob, vote_statistics
 from scenarios.workers import run_jobs, workers
 
 Size = Literal[256, 512, 1024]
@@ -186,11 +186,10 @@ def jobs_of(
 
 def cases_of(jobs: Mapping[tuple[str, int], ViewJob], material: Material, split: Split) -> list[Case]:
     """Put the views' scores together to parts, and count."""
-    votes = min(K, len(material.views))
     cases = []
     for size in sorted({size for _, size in jobs}):
         scores = np.stack([jobs[view, size].read().scores for view in material.views])
-        statistics = np.sort(scores, axis=0)[-votes].astype(np.float64)
+        statistics = vote_statistics(scores, k=K)
         for draw, count in enumerate(split.train):
             trained, unseen = list(split.pool[:count]), list(split.pool[count:])
             for way, name in enumerate(WAYS):

@@ -170,6 +170,15 @@ def score_view(job: ViewJob) -> ViewScores:
     return ViewScores(scores, heatmaps, pictures)
 
 
+def vote_statistics(scores: NDArray[np.floating], *, k: int) -> NDArray[np.float64]:
+    """Return what parts are judged by, (...,) of view scores (V, ...): the k-th largest, the smallest of fewer views.
+
+    Infinite where any picture could not be scored: the part is rechecked, and no threshold lets it pass.
+    """
+    largest = np.sort(scores, axis=0)[-min(k, len(scores))]
+    return np.where(np.isinf(scores).any(axis=0), np.inf, largest).astype(np.float64)
+
+
 class MakeHeatmap(Protocol):
     """See `Gaussians.heatmap_of`."""
 

@@ -8,7 +8,7 @@ from detection import DetectionConfig, ModelConfig, train
 from detection.config import DistanceConfig, PreprocessConfig, ScoreConfig
 from detection.pictures import read_picture
 from scenarios.material import read_material
-from scenarios.view_scores import ViewJob
+from scenarios.view_scores import ViewJob, vote_statistics
 
 TRAINED = (0, 2, 3, 5, 6, 8)
 
@@ -47,3 +47,10 @@ def test_scores_are_those_of_an_inspector_that_trained_with_the_same_parts(
     if distance.covariance == "layered":
         held_out = [part.held_out_statistic for part in inspector.info.trained_with]
         np.testing.assert_allclose(np.sort(scores, axis=0)[-2, list(TRAINED)], held_out, rtol=1e-3)
+
+
+def test_a_part_with_a_picture_that_cannot_be_scored_is_let_pass_by_no_threshold() -> None:
+    scores = np.array([[1.0, 1.0, np.inf], [2.0, 5.0, 1.0], [3.0, 4.0, 1.0]], np.float32)  # views by parts
+    assert vote_statistics(scores, k=2).tolist() == [2.0, 4.0, np.inf]
+    assert vote_statistics(scores, k=9).tolist() == [1.0, 1.0, np.inf]
+    assert vote_statistics(scores[:, np.newaxis, :], k=1).tolist() == [[3.0, 5.0, np.inf]]
