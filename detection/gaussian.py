@@ -45,7 +45,7 @@ class Gaussians(ABC):
         `sigma` is of the Gaussian filter of a single grid, in pixels.
         """
 
-    def heatmap(self, features: Features, *, sigma: float, masked: NDArray[np.bool_] | None = None) -> Float32:
+    def heatmap(self, features: Features, *, sigma: float, unseen: NDArray[np.bool_] | None = None) -> Float32:
         """Smooth heatmap of one picture.
 
         Parameters
@@ -54,7 +54,7 @@ class Gaussians(ABC):
             The picture's, of each grid.
         sigma : float
             Of the Gaussian filter of a single grid, in pixels.
-        masked : (P,) bool, optional
+        unseen : (P,) bool, optional
             Positions of the finest grid that the picture does not show.
 
         Returns
@@ -62,18 +62,18 @@ class Gaussians(ABC):
         (R, R) float32
             Enlarged to the network's input.
         """
-        return self.heatmap_of(self.squared_distances(features), self.hidden(masked), sigma=sigma)
+        return self.heatmap_of(self.squared_distances(features), self.hidden(unseen), sigma=sigma)
 
-    def hidden(self, masked: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
-        """Of each grid, the positions (P,) of which nothing is known in a picture; `masked` is of the finest grid."""
-        return hidden_on(self.scored, masked)
+    def hidden(self, unseen: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
+        """Of each grid, the positions (P,) of which nothing is known in a picture; `unseen` is of the finest grid."""
+        return hidden_on(self.scored, unseen)
 
 
-def hidden_on(scored: Sequence[NDArray[np.bool_]], masked: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
-    """Return which positions (P,) of each grid have no Gaussian or are masked; `masked` is of the finest grid."""
-    if masked is None:
+def hidden_on(scored: Sequence[NDArray[np.bool_]], unseen: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
+    """Return which positions (P,) of each grid have no Gaussian or are not seen; `unseen` is of the finest grid."""
+    if unseen is None:
         return tuple(~some for some in scored)
-    return tuple(~some | coarser(masked, len(some)) for some in scored)
+    return tuple(~some | coarser(unseen, len(some)) for some in scored)
 
 
 def coarser(marked: NDArray[np.bool_], positions: int) -> NDArray[np.bool_]:

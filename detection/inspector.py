@@ -9,8 +9,8 @@ from detection.decisions import image_score
 from detection.description import DESCRIPTION_FILE, Decision, InspectorInfo
 from detection.errors import DecisionError, PictureError
 from detection.geometry import Mask
-from detection.heatmap import pixels_of, positions_of
-from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, write_backbone
+from detection.heatmap import pixels_of
+from detection.padim import BACKBONE_FILE, PaDiM, read_backbone, unseen_positions, write_backbone
 from detection.pictures import Image
 from detection.preprocess import Reference, prepare
 from detection.scores import ViewScore
@@ -102,10 +102,10 @@ class Inspector:
             reference=self.references.get(view),
             name=called,
         )
-        masked = None if prepared.masked is None else positions_of(prepared.masked)
+        unseen = unseen_positions(prepared, config.distance.covariance)
         gaussians, features = model.gaussians, model.features(prepared.image)
-        heatmap = gaussians.heatmap(features, sigma=model.smoothing_sigma, masked=masked)
-        valid = prepared.valid & pixels_of(~gaussians.hidden(masked)[0])
+        heatmap = gaussians.heatmap(features, sigma=model.smoothing_sigma, unseen=unseen)
+        valid = prepared.valid & pixels_of(~gaussians.hidden(unseen)[0])
         score = image_score(
             heatmap,
             valid,

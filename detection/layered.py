@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,15 +47,19 @@ class LayeredMoments:
         """Number of pictures seen."""
         return self.layers[0].pictures
 
+    def finest(self, count: int) -> LayeredMoments:
+        """Return so many of the layers, which are not copied."""
+        return LayeredMoments(self.layers[:count])
+
     def copy(self) -> LayeredMoments:
         """Return the same moments in memory of their own."""
         return LayeredMoments(tuple(layer.copy() for layer in self.layers))
 
     def update_each(self, pictures: Iterable[tuple[Features, Mask | None]]) -> None:
-        """Add pictures one by one: features (P, d) float32 of each layer, and the finest's masked positions."""
-        for features, masked in pictures:
+        """Add pictures one by one: features (P, d) float32 of each layer, and the finest's unseen positions."""
+        for features, unseen in pictures:
             for layer, one in zip(self.layers, features, strict=True):
-                hidden = None if masked is None else coarser(masked, len(one))[np.newaxis]
+                hidden = None if unseen is None else coarser(unseen, len(one))[np.newaxis]
                 layer.update(one[np.newaxis], masked=hidden)
 
 
@@ -69,7 +72,7 @@ class LayeredGaussians(Gaussians):
     pictures : int
         Number of training pictures, ≥ 2.
     layers : tuple of PositionGaussians
-        Those that decide, finest first; see `units_of`. Features and distances of others are not looked at.
+        Those that decide, finest first; see `deciding_layers`. Features of others are not looked at.
     units : (L,) float32
         What a layer's distances are counted in.
 
@@ -99,12 +102,12 @@ class LayeredGaussians(Gaussians):
         keep_moments: bool = False,
     ) -> LayeredGaussians:
         """Factorise moments of as many layers as have a unit; see `PositionGaussians.from_moments` and `units_of`."""
-        units = units_of(moments) if units is None else units
+        units = units_of(moments.finest(deciding_layers(moments))) if units is None else units
         layers = tuple(
             PositionGaussians.from_moments(
                 layer, epsilon=epsilon, precision=precision, prior=PRIOR, keep_moments=keep_moments
             )
-            for layer in moments.layers[: len(units)]
+            for layer in moments.finest(len(units)).layers
         )
         return cls(moments.pictures, layers, units)
 
@@ -119,33 +122,35 @@ class LayeredGaussians(Gaussians):
         coarser = zip(self.layers[1:], features[1:], strict=False)
         return finest, *(layer.squared(one[np.newaxis])[0] for layer, one in coarser)
 
-    def hidden(self, masked: Mask | None) -> tuple[Mask, ...]:
-        """See `Gaussians`; and what a mask touches: there the finest layer sees whatever is masked, which moves."""
-        return super().hidden(None if masked is None else _with_neighbours(masked))
-
     def heatmap_of(self, squared: Features, hidden: Sequence[Mask], *, sigma: float) -> Float32:
         """See `Gaussians`; `sigma` is not used, as each layer has its own."""
         del sigma
         return layered_heatmap(squared, hidden, self.units)
 
 
+def deciding_layers(moments: LayeredMoments) -> int:
+    """Return how many layers decide: the finest alone where parts lie alike, else all."""
+    return 1 if correlation_ratio(moments.layers[0]) >= _ALIKE else len(moments.layers)
+
+
 def units_of(moments: LayeredMoments, usual: Float32 | None = None) -> Float32:
-    """Return the units (L,) of the layers that decide: of the finest alone where parts lie alike, else of all.
+    """Return the units (L,) of layers.
 
     Parameters
     ----------
     moments : LayeredMoments
-    usual : (n,) float32, optional
+    usual : (L,) float32, optional
         Of each layer what most good pictures stay below; 0 where nothing could be measured. Without it, and there,
         units are √d of d channels: what the distance of a good position is in the mean.
     """
     roots = np.sqrt([layer.mean.shape[1] for layer in moments.layers]).astype(np.float32)
-    units = roots if usual is None else np.where(usual > 0, usual, roots)
-    return units[:1] if correlation_ratio(moments.layers[0]) >= _ALIKE else units
+    return roots if usual is None else np.where(usual > 0, usual, roots)
 
 
 def correlation_ratio(moments: Moments) -> float:
-    """Share of the features' variance that lies between positions, estimated without bias: 1 where all pictures agree.
+    """Share of the features' variance that lies between positions, estimated without bias.
+
+    1 where all pictures agree, and 0 where no position is shown twice: then nothing is known.
 
     Notes
     -----
@@ -154,11 +159,13 @@ def correlation_ratio(moments: Moments) -> float:
     """
     shown, dimensions = moments.count > 0, np.arange(1, moments.mean.shape[1] + 1)
     count, mean = moments.count[shown], moments.mean[shown]
+    seen = int(count.sum())
+    if seen == len(count):
+        return 0.0
     within = float(moments.comoment[:, dimensions * (dimensions + 1) // 2 - 1].sum(dtype=np.float64))
     between = float(count @ ((mean - np.average(mean, axis=0, weights=count)) ** 2).sum(axis=1))
     if within + between == 0:
         return 1.0
-    seen = int(count.sum())
     return 1 - within / (within + between) * (seen - 1) / (seen - len(count))
 
 
@@ -176,14 +183,8 @@ def nearest_neighbour(gaussians: PositionGaussians, features: Float32) -> Float3
     return np.where(np.isfinite(inside), inside, np.float32(0))
 
 
-def _with_neighbours(marked: Mask) -> Mask:
-    grid = math.isqrt(len(marked))
-    grown = cv2.dilate(marked.reshape(grid, grid).astype(np.uint8), np.ones((3, 3), dtype=np.uint8))
-    return np.asarray(grown, dtype=np.bool_).reshape(-1)
-
-
 def layered_heatmap(squared: Features, hidden: Sequence[Mask], units: Float32) -> Float32:
-    """Return the largest of the heatmaps (R, R) float32 of the layers that have a unit, each in it.
+    """Return the largest of the layers' heatmaps (R, R) float32, each in its unit.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def layered_heatmap(squared: Features, hidden: Sequence[Mask], units: Float32) -
     """
     resolution = STRIDE * math.isqrt(len(squared[0]))
     largest = np.zeros((resolution, resolution), dtype=np.float32)
-    for layer, (one, nothing, unit) in enumerate(zip(squared, hidden, units.tolist(), strict=False)):
+    for layer, (one, nothing, unit) in enumerate(zip(squared, hidden, units.tolist(), strict=True)):
         grid = math.isqrt(len(one))
         distances = np.sqrt(one).reshape(grid, grid) * np.float32(1 / unit)
         smooth = enlarged(distances, resolution=resolution, sigma=_SMOOTHING[layer], hidden=nothing.reshape(grid, grid))

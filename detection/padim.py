@@ -1,9 +1,11 @@
 """PaDiM: one Gaussian of pretrained features for each position of a picture grid."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,10 +23,11 @@ from detection.config import (
 )
 from detection.errors import ModelError, PictureError, WeightsError
 from detection.gaussian import Features, Gaussians
+from detection.heatmap import positions_of
 from detection.layered import LayeredGaussians, LayeredMoments
 from detection.moments import Moments
 from detection.pictures import Image
-from detection.preprocess import prepare
+from detection.preprocess import Prepared, prepare
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
 from detection.training_state import (
     gaussians_from,
@@ -252,8 +255,9 @@ class PaDiM:
         PictureError
             When the picture is unusable.
         """
-        features = self.features(self._square(image, "picture"))
-        return self.gaussians.heatmap(features, sigma=self.smoothing_sigma)
+        square = self._square(image, "picture")
+        unseen = unseen_positions(square, self._covariance)
+        return self.gaussians.heatmap(self.features(square.image), sigma=self.smoothing_sigma, unseen=unseen)
 
     def features(self, image: Image) -> Features:
         """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on each of the grids that decide."""
@@ -330,6 +334,12 @@ class PaDiM:
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
+        grids = len(grid_shapes(config, covariance))
+        if description.grids > grids:
+            raise ModelError(
+                f"{folder / DESCRIPTION_FILE}: {description.grids} grids, where this network has {grids}; the model is "
+                "damaged, train it again"
+            )
         expected = shapes_of(config, covariance, grids=description.grids)
         count = sum(dimensions for _, dimensions in grid_shapes(config, covariance))
         tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((count,), np.int64), **expected})
@@ -348,16 +358,15 @@ class PaDiM:
         if isinstance(images, np.ndarray) and images.ndim < 4:
             raise PictureError(f"an array of shape {images.shape} is one picture; give several, e.g. in a list")
         squares = (self._square(image, f"picture {i}") for i, image in enumerate(images))
-        learn(
-            moments,
-            (
-                (features_of(self.backbone, square, channels=self.channels, covariance=self._covariance), None)
-                for square in squares
-            ),
-        )
+        learn(moments, (self._seen(square) for square in squares))
 
-    def _square(self, image: Image, name: str) -> Image:
-        return prepare(image, resolution=self.config.resolution, config=_WHOLE_PICTURE, name=name).image
+    def _seen(self, square: Prepared) -> tuple[Features, NDArray[np.bool_] | None]:
+        """Features on all grids, those that do not decide as well, and which positions are not seen."""
+        features = features_of(self.backbone, square.image, channels=self.channels, covariance=self._covariance)
+        return features, unseen_positions(square, self._covariance)
+
+    def _square(self, image: Image, name: str) -> Prepared:
+        return prepare(image, resolution=self.config.resolution, config=_WHOLE_PICTURE, name=name)
 
 
 def resolved(config: ModelConfig) -> ModelConfig:
@@ -403,6 +412,26 @@ def features_of(
     if covariance == "layered":
         return backbone.layers(image, count=grids)
     return (backbone.features(image[np.newaxis], channels=channels)[0],)
+
+
+def unseen_positions(prepared: Prepared, covariance: Covariance) -> NDArray[np.bool_] | None:
+    """Return which positions (P,) of the finest grid a prepared picture does not show, to learn from or to score.
+
+    Those of which a pixel is masked; None without a mask. For `layered` also those that touch these, since the finest
+    layer sees that far and what is masked lies elsewhere each time, and those of which a pixel is padding, where all
+    pictures agree whatever they show.
+    """
+    masked = None if prepared.masked is None else positions_of(prepared.masked)
+    if covariance != "layered":
+        return masked
+    padding = positions_of(~prepared.valid)
+    return padding if masked is None else padding | _with_neighbours(masked)
+
+
+def _with_neighbours(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    grid = math.isqrt(len(marked))
+    grown = cv2.dilate(marked.reshape(grid, grid).astype(np.uint8), np.ones((3, 3), dtype=np.uint8))
+    return np.asarray(grown, dtype=np.bool_).reshape(-1)
 
 
 def write_backbone(path: Path, backbone: Backbone) -> None:

@@ -76,7 +76,8 @@ def train(
     train_parts : int, optional
         Use only the first so many good parts.
     keep_state : bool
-        Keep in the folder, too, what `detection.extend` continues from: about as much again as the models.
+        Keep in the folder, too, what `detection.extend` continues from: about as much again as the models,
+        or three times as much where one layer decides alone.
     progress : callable, optional
         Told what is being done.
 

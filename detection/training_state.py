@@ -40,7 +40,7 @@ def no_moments(config: ModelConfig, covariance: Covariance) -> Moments | Layered
 
 
 def learn(moments: Moments | LayeredMoments, pictures: Iterable[tuple[Features, NDArray[np.bool_] | None]]) -> None:
-    """Add pictures one by one: features on each grid, and which positions (P,) of the finest are masked."""
+    """Add pictures one by one: features on each grid, and which positions (P,) of the finest are not seen."""
     if isinstance(moments, LayeredMoments):
         moments.update_each(pictures)
     else:

@@ -18,10 +18,17 @@ from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
 from detection.gaussian import Features, Gaussians, hidden_on
-from detection.heatmap import pixels_of, positions_of
-from detection.layered import LayeredGaussians, LayeredMoments, layer_height, units_of, usual_height
+from detection.heatmap import pixels_of
+from detection.layered import (
+    LayeredGaussians,
+    LayeredMoments,
+    deciding_layers,
+    layer_height,
+    units_of,
+    usual_height,
+)
 from detection.moments import Moments
-from detection.padim import features_of, pick_channels
+from detection.padim import features_of, pick_channels, unseen_positions
 from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
 from detection.training_state import gaussians_of, grid_shapes, learn, no_moments, write_moments
@@ -87,7 +94,7 @@ class TrainingPictures:
         self._config, self._model, self._backbone = config, model, backbone
         self._bottom_share, self._picture_width_mm = bottom_share, picture_width_mm
         self._any_size, self._reference, self._picture_read = any_size, reference, picture_read
-        self._masked: dict[int, NDArray[np.bool_] | None] = {}
+        self._unseen: dict[int, NDArray[np.bool_] | None] = {}
         self._valid: dict[int, NDArray[np.uint8]] = {}
 
     def __len__(self) -> int:
@@ -109,7 +116,7 @@ class TrainingPictures:
         Yields
         ------
         tuple of (P, d) float32
-            Features on each of the model's grids. From then on `masked`, `valid` and `score` know this picture.
+            Features on each of the model's grids. From then on `unseen`, `valid` and `score` know this picture.
 
         Raises
         ------
@@ -126,9 +133,9 @@ class TrainingPictures:
                     reading.append(pool.submit(self._read, *waiting.popleft()))
                 yield self._features(i, reading.popleft().result())
 
-    def masked(self, i: int) -> NDArray[np.bool_] | None:
+    def unseen(self, i: int) -> NDArray[np.bool_] | None:
         """Return the grid positions (P,) bool that picture `i` does not show; None when it shows all."""
-        return self._masked[i]
+        return self._unseen[i]
 
     def score(self, i: int, heatmap: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
         """Return the score of picture `i` from its heatmap (R, R); positions (P,) of the finest grid are hidden."""
@@ -167,8 +174,7 @@ class TrainingPictures:
             self.frame_shape = shape
         if not self._any_size:
             _refuse_other_size(self._files[i], shape, self.frame_shape)
-        masked = read.prepared.masked
-        self._masked[i] = None if masked is None else positions_of(masked)
+        self._unseen[i] = unseen_positions(read.prepared, self.covariance)
         self._valid[i] = np.packbits(read.prepared.valid)
         self.hashes[i] = read.sha256
         found = features_of(self._backbone, read.prepared.image, channels=self.channels, covariance=self.covariance)
@@ -262,7 +268,7 @@ def fit_and_hold_out(
     earlier : Moments or LayeredMoments, optional
         Of pictures that the model has learned from before; updated in place and lost.
     before : Gaussians, optional
-        The model of these earlier pictures: the units of its layers stay.
+        The model of these earlier pictures: which layers decide, and their units, stay.
     state : Path, optional
         Folder to keep the moments of all pictures in, for a later training.
 
@@ -295,14 +301,15 @@ def fit_and_hold_out(
                 for i, features in enumerate(pictures.features()):
                     for one in features:
                         file.write(np.ascontiguousarray(one).data)
-                    yield features, pictures.masked(i)
+                    yield features, pictures.unseen(i)
 
             learn(moments, remember())
             read = partial(_read_features, file, shapes)
             if moments.pictures > 2 and isinstance(moments, LayeredMoments):
-                masked = [pictures.masked(i) for i in range(len(pictures))]
+                unseen = [pictures.unseen(i) for i in range(len(pictures))]
                 others = LayeredMoments.empty(shapes) if before_these is None else before_these
-                held_out = hold_out_folds(others, masked, read, epsilon=config.epsilon)
+                count = len(before.units) if isinstance(before, LayeredGaussians) else deciding_layers(moments)
+                held_out = hold_out_folds(others.finest(count), unseen, read, epsilon=config.epsilon)
             elif moments.pictures > 2 and isinstance(moments, Moments):
                 held_out = _hold_out_each(file, moments, pictures, epsilon=config.epsilon)
     except OSError as error:
@@ -317,13 +324,14 @@ def fit_and_hold_out(
     if isinstance(before, LayeredGaussians):
         units = before.units
     elif isinstance(moments, LayeredMoments) and held_out is not None:
-        units = units_of(moments, held_out.usual(lambda i: pictures.valid(i, held_out.hidden[0][i])))
+        usual = held_out.usual(lambda i: pictures.valid(i, held_out.hidden[0][i]))
+        units = units_of(moments.finest(len(usual)), usual)
     return gaussians_of(moments, config, units=units), held_out
 
 
 def hold_out_folds(
     earlier: LayeredMoments,
-    masked: Sequence[NDArray[np.bool_] | None],
+    unseen: Sequence[NDArray[np.bool_] | None],
     read: Callable[[int], Features],
     *,
     epsilon: float,
@@ -333,11 +341,11 @@ def hold_out_folds(
     Parameters
     ----------
     earlier : LayeredMoments
-        Of pictures that all these models have seen beside.
-    masked : sequence of (P,) bool or None
+        Of pictures that all these models have seen beside; of the layers that are looked at.
+    unseen : sequence of (P,) bool or None
         Of each picture the positions of the finest grid that it does not show.
     read : callable
-        Gives the features of a picture, by its number.
+        Gives the features of a picture, by its number; those of further layers are not looked at.
     epsilon : float
         Added to the covariance's diagonal.
 
@@ -347,20 +355,19 @@ def hold_out_folds(
     common, so no single factorisation serves all. These models have seen an eighth less than the final one; what they
     say errs to the high side, if at all.
     """
-    count = len(masked)
+    count, layers = len(unseen), len(earlier.layers)
     squared, hidden = list[Features]([()] * count), list[tuple[NDArray[np.bool_], ...]]([()] * count)
-    every_layer = np.ones(len(earlier.layers), dtype=np.float32)
+    units = np.ones(layers, dtype=np.float32)  # which are not used
     for fold in range(min(_FOLDS, count)):
         left_out = range(fold, count, _FOLDS)
         moments = earlier.copy()
-        moments.update_each((read(i), masked[i]) for i in range(count) if i not in left_out)
-        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32", units=every_layer)
+        moments.update_each((read(i)[:layers], unseen[i]) for i in range(count) if i not in left_out)
+        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32", units=units)
         for i in left_out:
-            squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(masked[i])
-    layers = range(len(earlier.layers))
+            squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(unseen[i])
     return HeldOut(
-        tuple(np.stack([one[layer] for one in squared]) for layer in layers),
-        tuple(np.stack([one[layer] for one in hidden]) for layer in layers),
+        tuple(np.stack([one[layer] for one in squared]) for layer in range(layers)),
+        tuple(np.stack([one[layer] for one in hidden]) for layer in range(layers)),
     )
 
 
@@ -375,7 +382,7 @@ def _read_features(file: IO[bytes], shapes: Sequence[tuple[int, int]], picture: 
 
 def _hold_out_each(file: IO[bytes], moments: Moments, pictures: TrainingPictures, *, epsilon: float) -> HeldOut:
     scored, count = moments.scored(left_out=1), len(pictures)
-    hidden = np.stack([hidden_on([scored], pictures.masked(i))[0] for i in range(count)])
+    hidden = np.stack([hidden_on([scored], pictures.unseen(i))[0] for i in range(count)])
     positions, dimensions = moments.mean.shape
     squared = np.empty((count, positions), dtype=np.float32)
     row_bytes = 4 * dimensions

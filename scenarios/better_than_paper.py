@@ -182,7 +182,7 @@ class Compared:
 def compare(variants: Sequence[Variant], material: Material, trained: tuple[int, ...], folder: Path) -> list[Compared]:
     """Put the views' scores together to parts, and count all on those that the first variant's vote can find."""
     by_name = {each.name: each for each in variants}
-    good, bad = judged_of(material, trained, k=variants[0].config.vote.k)
+    good, bad = judged_of(material, trained, k=_findable(variants[0].config, material))
     compared = []
     for variant in variants:
         scores = _scores(variant, material, trained, folder)
@@ -223,6 +223,11 @@ def _scores(variant: Variant, material: Material, trained: tuple[int, ...], fold
 
 def _standardised(scores: NDArray[np.float32], trained: tuple[int, ...]) -> NDArray[np.float32]:
     return np.asarray(scores / np.median(scores[:, list(trained)], axis=1, keepdims=True), dtype=np.float32)
+
+
+def _findable(faithful: DetectionConfig, material: Material) -> int:
+    """How many views must show a defect for its part to count, whatever a variant's own vote."""
+    return min(faithful.vote.k, len(material.views))
 
 
 def judged_of(material: Material, trained: tuple[int, ...], *, k: int) -> tuple[list[int], list[int]]:
@@ -391,7 +396,7 @@ def _main(
             )
             good = [i for i, studied in enumerate(material.parts) if studied.good]
             trained = tuple(np.random.default_rng(seed).permutation(good)[: chosen.train].tolist())
-            k = configs["faithful"].vote.k  # what the published vote cannot find is apart, whatever another one can
+            k = _findable(configs["faithful"], material)
             judged_of(material, trained, k=k)
             scores = out / "scores"
             jobs = {job_of(each, view, material, trained, scores) for each in variants for view in material.views}

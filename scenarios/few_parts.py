@@ -141,7 +141,7 @@ def outcomes_of(
 ) -> list[Outcome]:
     """Put the views' scores together to parts, and count; of the defective ones those that every vote can find."""
     outcomes = []
-    most = max(votes.values())
+    most = min(max(votes.values()), len(material.views))
     good = [i for i, studied in enumerate(material.parts) if studied.good]
     defective = [i for i, studied in enumerate(material.parts) if not studied.good and not studied.beyond_vote(most)]
     if not defective:

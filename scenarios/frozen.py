@@ -119,8 +119,12 @@ class Judged:
     held_out: tuple[float, ...]
 
     def at(self, alpha: float) -> Judged:
-        """Return the same with the T that the training parts give for another share of good parts to reject."""
-        return replace(self, threshold=held_out_threshold(self.held_out, alpha=alpha))
+        """Return the same with the T that the training parts give for another share of good parts to reject.
+
+        Areas are not known for it, and NaN.
+        """
+        threshold, unknown = held_out_threshold(self.held_out, alpha=alpha), np.full_like(self.areas_px, np.nan)
+        return replace(self, threshold=threshold, areas_px=unknown)
 
 
 @dataclass(frozen=True)

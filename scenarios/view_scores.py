@@ -18,10 +18,10 @@ from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, Scor
 from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Features, PositionGaussians, hidden_on
-from detection.heatmap import STRIDE, heatmap_of, pixels_of, positions_of
-from detection.layered import LayeredMoments, units_of
+from detection.heatmap import STRIDE, heatmap_of, pixels_of
+from detection.layered import LayeredMoments, deciding_layers, units_of
 from detection.moments import Moments
-from detection.padim import arithmetic_of, features_of, pick_channels, resolved
+from detection.padim import arithmetic_of, features_of, pick_channels, resolved, unseen_positions
 from detection.pictures import read_ignored, read_picture
 from detection.preprocess import Reference, make_reference, prepare
 from detection.training_state import gaussians_of, grid_shapes, learn, no_moments
@@ -155,7 +155,7 @@ def score_view(job: ViewJob) -> ViewScores:
                 if trained[: len(learned)] != learned:
                     moments, learned = no_moments(model, job.distance.covariance), ()
                 new, learned = trained[len(learned) :], trained
-                learn(moments, ((features.of(i), features.masked[i]) for i in new if i in features.valid))
+                learn(moments, ((features.of(i), features.unseen[i]) for i in new if i in features.valid))
                 measured = features.distances(moments, trained)
             else:
                 measured = features.alternative_distances(job.alternative, trained)
@@ -198,7 +198,7 @@ class _Features:
     ----------
     valid : mapping
         Picture → its packed valid pixels; only of pictures that could be prepared.
-    masked : mapping
+    unseen : mapping
         Picture → positions (P,) bool of the finest grid that it does not show, or None.
     """
 
@@ -210,7 +210,7 @@ class _Features:
         self._shapes = grid_shapes(model, covariance)
         numbers = sum(positions * dimensions for positions, dimensions in self._shapes)
         self._values = np.memmap(file, dtype=np.float32, mode="w+", shape=(len(job.pictures.files), numbers))
-        self.masked: dict[int, NDArray[np.bool_] | None] = {}
+        self.unseen: dict[int, NDArray[np.bool_] | None] = {}
         self.valid: dict[int, NDArray[np.uint8]] = {}
         directions = random_directions(total_channels(model.backbone), model) if job.projected else None
         channels = pick_channels(model, covariance) if directions is None else np.arange(len(directions))
@@ -232,7 +232,7 @@ class _Features:
             if directions is not None:
                 found = (found[0] @ directions,)
             self._values[i] = np.concatenate([one.reshape(-1) for one in found])
-            self.masked[i] = None if prepared.masked is None else positions_of(prepared.masked)
+            self.unseen[i] = unseen_positions(prepared, covariance)
             self.valid[i] = np.packbits(prepared.valid)
             if i in job.keep:
                 kept[job.keep.index(i)] = cv2.resize(prepared.image, (grid, grid), interpolation=cv2.INTER_AREA)
@@ -248,11 +248,12 @@ class _Features:
         gaussians, held_out, known = gaussians_of(moments, self._model, keep_moments=True), None, list[int]()
         if isinstance(moments, LayeredMoments) and moments.pictures > 2:
             known = [i for i in trained if i in self.valid]
-            masked = [self.masked[i] for i in known]
-            nothing = LayeredMoments.empty(self._shapes)
-            held_out = hold_out_folds(nothing, masked, lambda i: self.of(known[i]), epsilon=self._model.epsilon)
+            unseen = [self.unseen[i] for i in known]
+            nothing = LayeredMoments.empty(self._shapes[: deciding_layers(moments)])
+            held_out = hold_out_folds(nothing, unseen, lambda i: self.of(known[i]), epsilon=self._model.epsilon)
             usual = held_out.usual(lambda i: self.valid_pixels(known[i]) & pixels_of(~held_out.hidden[0][i]))
-            gaussians = gaussians_of(moments, self._model, units=units_of(moments, usual), keep_moments=True)
+            units = units_of(moments.finest(len(usual)), usual)
+            gaussians = gaussians_of(moments, self._model, units=units, keep_moments=True)
         if isinstance(gaussians, PositionGaussians):
             yield from self._of_positions(gaussians)
             return
@@ -263,7 +264,7 @@ class _Features:
                 yield i, gaussians.heatmap_of, squared, hidden
             else:
                 squared = gaussians.squared_distances(self.of(i))
-                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.masked[i])
+                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.unseen[i])
 
     def _of_positions(self, gaussians: PositionGaussians) -> Iterator[Measured]:
         valid = list(self.valid)
@@ -271,19 +272,19 @@ class _Features:
             some = valid[first : first + _BATCH]
             features = self._values[some].reshape(len(some), *self._shapes[0])
             for i, squared in zip(some, gaussians.squared(features), strict=True):
-                yield i, gaussians.heatmap_of, (squared,), gaussians.hidden(self.masked[i])
+                yield i, gaussians.heatmap_of, (squared,), gaussians.hidden(self.unseen[i])
 
     def alternative_distances(self, name: AlternativeName, trained: Sequence[int]) -> Iterator[Measured]:
         """Measure the same by an alternative; a memory bank a training picture by what the others taught."""
         known = [i for i in trained if i in self.valid]
-        values, masked = [self.of(i)[0] for i in known], [self.masked[i] for i in known]
+        values, masked = [self.of(i)[0] for i in known], [self.unseen[i] for i in known]
         found = learned_alternative(name, values, masked, epsilon=self._model.epsilon, seed=self._model.seed)
         for i in self.valid:
             if isinstance(found, MemoryBank) and i in known:
                 squared = found.squared_distances_without(known.index(i), self.of(i)[0])
             else:
                 squared = found.squared_distances(self.of(i)[0])
-            yield i, _single_heatmap, (squared,), hidden_on([found.scored], self.masked[i])
+            yield i, _single_heatmap, (squared,), hidden_on([found.scored], self.unseen[i])
 
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""

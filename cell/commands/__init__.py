@@ -94,7 +94,9 @@ def train(
     keep_state: Annotated[
         bool,
         typer.Option(
-            "--keep-state", help="Keep what `candidate make` continues from: as much disk again as the float32 models."
+            "--keep-state",
+            help="Keep what `candidate make` continues from: as much disk again as the float32 models, or three times "
+            "as much where one layer decides alone.",
         ),
     ] = False,
     seed: Seed = 0,

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detection import DetectionConfig, ModelConfig
+from detection import DetectionConfig, ModelConfig, ModelError, PaDiM
 from detection.backbones import Backbone
-from detection.config import DistanceConfig
+from detection.config import DistanceConfig, PreprocessConfig
 from detection.datasets import Dataset
 from detection.gaussian import PositionGaussians, coarser
 from detection.heatmap import enlarged
@@ -24,7 +25,9 @@ from detection.layered import (
     units_of,
 )
 from detection.moments import Moments, unpack_lower
+from detection.padim import unseen_positions
 from detection.pictures import read_picture
+from detection.preprocess import prepare
 from detection.training import train
 from detection.view_training import hold_out_folds
 from detection.whitening import whitening_factors
@@ -173,10 +176,21 @@ def test_pictures_that_are_all_the_same_lie_alike() -> None:
     assert correlation_ratio(moments) == 1.0
 
 
-def test_the_network_runs_no_further_than_the_layers_that_are_asked_for(lite0: Backbone) -> None:
+def test_the_network_runs_no_further_than_the_layers_that_are_asked_for(
+    lite0: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    whole = lite0.layers(picture)
+
+    def refuse(pictures: Any) -> None:
+        raise AssertionError("a later stage was run")
+
+    for stage in list(lite0._network.stages)[1:]:
+        monkeypatch.setattr(stage, "forward", refuse)
     (finest,) = lite0.layers(picture, count=1)
-    np.testing.assert_array_equal(finest, lite0.layers(picture)[0])
+    np.testing.assert_array_equal(finest, whole[0])
+    with pytest.raises(AssertionError, match="later stage"):
+        lite0.layers(picture)
 
 
 def test_layers_are_those_of_the_joint_features(lite0: Backbone) -> None:
@@ -252,11 +266,48 @@ def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
     assert isinstance(gaussians, LayeredGaussians) and len(gaussians.layers) == layers and (gaussians.units > 0).all()
 
 
-def test_what_a_mask_touches_is_hidden_too(pictures: list[Any]) -> None:
-    gaussians = LayeredGaussians.from_moments(moments_of(pictures), epsilon=0.01, precision="float32")
-    masked = np.zeros((GRID, GRID), np.bool_)
-    masked[4, 3] = True
-    hidden = [one.reshape(GRID >> layer, -1) for layer, one in enumerate(gaussians.hidden(masked.reshape(-1)))]
-    assert hidden[0].sum() == 9 and hidden[0][3:6, 2:5].all()
-    assert hidden[1].sum() == 4 and hidden[1][1:3, 1:3].all() and hidden[2].sum() == 4
-    assert not any(one.any() for one in gaussians.hidden(None))
+def test_what_touches_a_mask_and_what_is_padding_is_not_seen() -> None:
+    frame = np.full((64, 32, 3), 200, np.uint8)
+    mask = np.zeros((64, 32), np.bool_)
+    mask[32:36, 12:16] = True
+    seen = prepare(frame, resolution=64, config=PreprocessConfig(crop="none", registration="none"), mask=mask)
+    unseen = unseen_positions(seen, "layered")
+    expected = np.ones((16, 16), np.bool_)
+    expected[:, 4:12] = False  # the frame, between padding of 16 pixels left and right
+    expected[7:10, 6:9] = True  # the masked cell and its neighbours
+    assert unseen is not None and (unseen.reshape(16, 16) == expected).all()
+    plain = unseen_positions(seen, "position")
+    assert plain is not None and np.argwhere(plain.reshape(16, 16)).tolist() == [[8, 7]]
+    bare = prepare(frame, resolution=64, config=PreprocessConfig(crop="none", registration="none"))
+    assert unseen_positions(bare, "position") is None
+
+
+def test_padding_does_not_make_parts_lie_alike(lite0: Backbone) -> None:
+    """Noise in a strip, the rest of the square black: nothing is at the same place twice."""
+    rng = np.random.default_rng(0)
+    strips = [np.repeat(np.repeat(rng.integers(0, 255, (64, 8, 3), np.uint8), 4, 0), 4, 1) for _ in range(6)]
+    model = PaDiM(covariance="layered").fit(strips)
+    assert len(model.gaussians.scored) == 3
+    assert not model.gaussians.scored[0].reshape(64, 64)[:, :24].any()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_positions_that_no_two_pictures_show_say_nothing(pictures: list[Any], count: int) -> None:
+    moments = LayeredMoments.empty([one.shape for one in pictures[0]])
+    moments.update_each((one, None) for one in pictures[:count])
+    moments.update_each((one, np.ones(GRID**2, np.bool_)) for one in pictures[count:])
+    assert correlation_ratio(moments.layers[0]) == 0.0
+
+
+@pytest.mark.parametrize("grids", [0, 2, 99, None])
+def test_a_description_of_layers_that_are_not_there_is_refused(grids: int | None, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    PaDiM(covariance="layered").fit(rng.integers(0, 255, (256, 256, 3), np.uint8) for _ in range(3)).save(
+        tmp_path / "m"
+    )
+    file = tmp_path / "m" / "padim.json"
+    said = json.loads(file.read_text())
+    assert said["grids"] == 3
+    file.write_text(json.dumps({**said, "grids": grids}))
+    with pytest.raises(ModelError, match=r"train it again|not this model's file"):
+        PaDiM.load(tmp_path / "m")

@@ -162,10 +162,11 @@ def test_the_seed_picks_the_channels() -> None:
     assert not np.array_equal(first.channels, second.channels)
 
 
+@pytest.mark.parametrize("covariance", ["position", "layered"])
 @pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_pictures_are_refused(ring: Ring, count: int) -> None:
+def test_fewer_than_two_pictures_are_refused(ring: Ring, count: int, covariance: str) -> None:
     with pytest.raises(ModelError, match="at least 2"):
-        small().fit(ring(seed=i) for i in range(count))
+        small(covariance=covariance).fit(ring(seed=i) for i in range(count))
 
 
 def test_an_unusable_picture_is_named(ring: Ring) -> None:
