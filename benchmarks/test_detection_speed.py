@@ -24,7 +24,7 @@ from detection.backbones import pretrained
 from detection.config import DetectionConfig, ModelConfig, Precision, PreprocessConfig
 from detection.description import InspectorInfo
 from detection.gaussian import PositionGaussians
-from detection.layered import LayeredGaussians
+from detection.layer import LayerGaussians
 from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Moments, packed_length
 from detection.padim import arithmetic_of, pick_channels, resolved
@@ -60,17 +60,12 @@ def some_gaussians(resolution: int, precision: Precision) -> PositionGaussians:
     )
 
 
-def some_layered_gaussians(config: ModelConfig) -> LayeredGaussians:
-    layers = [
-        PositionGaussians(
-            2,
-            np.zeros((count, dimensions), dtype=np.float32),
-            np.tile(RNG.standard_normal((256, packed_length(dimensions)), dtype=np.float32) / 10, (count // 256, 1)),
-            np.ones(count, dtype=np.bool_),
-        )
-        for count, dimensions in grid_shapes(config, "layered")
-    ]
-    return LayeredGaussians(2, tuple(layers), np.ones(len(layers), dtype=np.float32))
+def some_layer_gaussians(config: ModelConfig) -> LayerGaussians:
+    """Of the finest layer, as parts that lie alike have."""
+    count, dimensions = grid_shapes(config, "layer")[0]
+    block = RNG.standard_normal((256, packed_length(dimensions)), dtype=np.float32) / 10
+    mean, known = np.zeros((count, dimensions), dtype=np.float32), np.ones(count, dtype=np.bool_)
+    return LayerGaussians(2, 0, PositionGaussians(2, mean, np.tile(block, (count // 256, 1)), known), 1.0)
 
 
 @numba.njit(parallel=True)
@@ -139,15 +134,15 @@ def test_picture_to_heatmap(
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_picture_to_heatmap_layer_by_layer(benchmark: BenchmarkFixture, resolution: Any) -> None:
-    """The same with covariances of each layer on its own grid."""
+def test_picture_to_heatmap_of_one_layer(benchmark: BenchmarkFixture, resolution: Any) -> None:
+    """The same with covariances of the finest layer alone."""
     config = resolved(ModelConfig(resolution=resolution))
     model = PaDiM.assemble(
         config,
         backbone=pretrained(config.backbone, arithmetic=arithmetic_of(config)),
-        gaussians=some_layered_gaussians(config),
+        gaussians=some_layer_gaussians(config),
         smoothing_sigma=4.0,
-        channels=pick_channels(config, "layered"),
+        channels=pick_channels(config, "layer"),
     )
     picture = RNG.integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
     benchmark(lambda: float(model.score(picture).max()))
@@ -198,18 +193,18 @@ def some_frame() -> NDArray[np.uint8]:
     return frame
 
 
-@pytest.fixture(scope="module", params=["layered-512", "layered-1024", "position-512", "position-1024"])
+@pytest.fixture(scope="module", params=["layer-512", "layer-1024", "position-512", "position-1024"])
 def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model of 16 views, as large as a trained one: with bfloat16 factors for each position 11 GB at 1024²."""
     covariance, size = request.param.split("-")
-    layered, resolution = covariance == "layered", int(size)
-    precision: Precision = "float32" if layered else "bfloat16"
+    of_layer, resolution = covariance == "layer", int(size)
+    precision: Precision = "float32" if of_layer else "bfloat16"
     config = resolved(ModelConfig(resolution=resolution, precision=precision))
     backbone = pretrained("efficientnet_lite0", arithmetic=arithmetic_of(config))
     model = PaDiM.assemble(
         config,
         backbone=backbone,
-        gaussians=some_layered_gaussians(config) if layered else some_gaussians(resolution, precision),
+        gaussians=some_layer_gaussians(config) if of_layer else some_gaussians(resolution, precision),
         smoothing_sigma=4.0,
         channels=pick_channels(config, covariance),
     )

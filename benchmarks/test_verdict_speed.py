@@ -51,13 +51,13 @@ def shown(order: Order) -> list[Shown]:
     return [(there[view] - first, view, *frames[view]) for view in sorted(frames, key=there.__getitem__)]
 
 
-@pytest.fixture(scope="module", params=["layered", "position"])
+@pytest.fixture(scope="module", params=["layer", "position"])
 def model(order: Order, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Sixteen models at 1024²; those of `position` in bfloat16: 11 GB, in float32 they would not fit into 16 GB."""
     folder = tmp_path_factory.mktemp("verdict")
     config = DetectionConfig(distance=DistanceConfig(covariance=request.param))
     collect(replace(order, numbers=range(_TRAINED)), folder / "good", progress=lambda done: None)
-    made = ModelConfig(resolution=1024, precision="float32" if request.param == "layered" else "bfloat16")
+    made = ModelConfig(resolution=1024, precision="float32" if request.param == "layer" else "bfloat16")
     train(read_dataset(folder / "good"), folder / "model", config=config, model=made)
     return folder / "model"
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 BackboneName = Literal["efficientnet_lite0", "resnet18"]
 Precision = Literal["float32", "bfloat16"]
 NetworkArithmetic = Literal["exact", "folded", "bfloat16"]
-Covariance = Literal["position", "layered"]
+Covariance = Literal["position", "layer"]
 
 
 MAX_SIGMA = 64.0
@@ -56,10 +56,9 @@ class DistanceConfig(_Config):
     covariance: Covariance = Field(
         default="position",
         description="`position`: one Gaussian of picked channels of all layers at each position, as in the paper. "
-        "`layered`: each of the network's layers by itself on its own grid, with all its channels, a covariance at "
-        "each position that is drawn towards the layer's common one, and smoothing of its own; where parts lie alike "
-        "the finest decides alone, else the most surprised. With `efficientnet_lite0` a sixteenth of the memory, or "
-        "a sixth.",
+        "`layer`: one of the network's layers on its own grid, with all its channels: the finest in which parts lie "
+        "alike, as good pictures tell; a covariance at each position that is drawn towards the layer's common one, and "
+        "smoothing of its own. A sixteenth of the memory with `efficientnet_lite0` where that is the finest.",
     )
 
 

@@ -64,8 +64,8 @@ def extend(
     Notes
     -----
     The models are, up to rounding, those that training with all parts at once would give: mean and covariance follow
-    from the moments of all pictures, whenever they were seen. Only which layers decide, and the units that they are
-    counted in, stay those of the model that is extended.
+    from the moments of all pictures, whenever they were seen. Only the layer that is measured, and the unit of its
+    distances, stay those of the model that is extended.
 
     The threshold is that of `held_out_threshold` over all good parts that were held out from what scored them. A new
     part is scored by the models of all the others, earlier and new, exactly. Of an earlier part only the number is

@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +14,11 @@ from detection.moments import Float32, Moments
 from detection.whitening import whitening_factors
 
 Features = tuple[Float32, ...]
-"""Of each grid an array whose first axis is its positions, the finest grid first."""
+"""Of each of a network's grids that are looked at an array whose first axis is its positions, the finest grid first."""
 
 
 class Gaussians(ABC):
-    """What training learned of a view: Gaussians on one or several grids of positions.
+    """What training learned of a view: Gaussians on a grid of positions.
 
     Attributes
     ----------
@@ -31,30 +30,30 @@ class Gaussians(ABC):
 
     @property
     @abstractmethod
-    def scored(self) -> tuple[NDArray[np.bool_], ...]:
-        """Of each grid, the positions (P,) that have a Gaussian; the first grid is the finest."""
+    def scored(self) -> NDArray[np.bool_]:
+        """The positions (P,) that have a Gaussian."""
 
     @abstractmethod
-    def squared_distances(self, features: Features) -> Features:
-        """Squared Mahalanobis distances, (P,) float32 of each grid, of a picture's features."""
+    def squared_distances(self, features: Float32) -> Float32:
+        """Squared Mahalanobis distances (P,) float32 of a picture's features (P, d)."""
 
     @abstractmethod
-    def heatmap_of(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> Float32:
+    def heatmap_of(self, squared: Float32, hidden: NDArray[np.bool_], *, sigma: float) -> Float32:
         """Smooth heatmap (R, R) float32 of squared distances (P,), of which some positions are hidden.
 
-        `sigma` is of the Gaussian filter of a single grid, in pixels.
+        `sigma` is of the Gaussian filter in pixels, where the Gaussians have none of their own.
         """
 
-    def heatmap(self, features: Features, *, sigma: float, unseen: NDArray[np.bool_] | None = None) -> Float32:
+    def heatmap(self, features: Float32, *, sigma: float, unseen: NDArray[np.bool_] | None = None) -> Float32:
         """Smooth heatmap of one picture.
 
         Parameters
         ----------
-        features : tuple of (P, d) float32
-            The picture's, of each grid.
+        features : (P, d) float32
+            The picture's.
         sigma : float
-            Of the Gaussian filter of a single grid, in pixels.
-        unseen : (P,) bool, optional
+            See `heatmap_of`.
+        unseen : (P',) bool, optional
             Positions of the finest grid that the picture does not show.
 
         Returns
@@ -64,16 +63,14 @@ class Gaussians(ABC):
         """
         return self.heatmap_of(self.squared_distances(features), self.hidden(unseen), sigma=sigma)
 
-    def hidden(self, unseen: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
-        """Of each grid, the positions (P,) of which nothing is known in a picture; `unseen` is of the finest grid."""
+    def hidden(self, unseen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Return the positions (P,) of which nothing is known in a picture; `unseen` is of the finest grid."""
         return hidden_on(self.scored, unseen)
 
 
-def hidden_on(scored: Sequence[NDArray[np.bool_]], unseen: NDArray[np.bool_] | None) -> tuple[NDArray[np.bool_], ...]:
-    """Return which positions (P,) of each grid have no Gaussian or are not seen; `unseen` is of the finest grid."""
-    if unseen is None:
-        return tuple(~some for some in scored)
-    return tuple(~some | coarser(unseen, len(some)) for some in scored)
+def hidden_on(scored: NDArray[np.bool_], unseen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Return which positions (P,) of a grid have no Gaussian or are not seen; `unseen` is of the finest grid."""
+    return ~scored if unseen is None else ~scored | coarser(unseen, len(scored))
 
 
 def coarser(marked: NDArray[np.bool_], positions: int) -> NDArray[np.bool_]:
@@ -105,9 +102,9 @@ class PositionGaussians(Gaussians):
     known: NDArray[np.bool_]
 
     @property
-    def scored(self) -> tuple[NDArray[np.bool_], ...]:
+    def scored(self) -> NDArray[np.bool_]:
         """See `Gaussians`."""
-        return (self.known,)
+        return self.known
 
     @classmethod
     def from_moments(
@@ -143,10 +140,10 @@ class PositionGaussians(Gaussians):
         )
         return cls(moments.pictures, moments.mean.astype(np.float32), factors, moments.scored())
 
-    def squared_distances(self, features: Features) -> Features:
+    def squared_distances(self, features: Float32) -> Float32:
         """See `Gaussians`."""
-        (one,) = features
-        return (self.squared(one[np.newaxis])[0],)
+        (squared,) = self.squared(features[np.newaxis])
+        return np.asarray(squared, dtype=np.float32)
 
     def squared(self, features: Float32) -> Float32:
         """Squared Mahalanobis distances (B, P) float32 of the features (B, P, d) float32 of some pictures.
@@ -157,6 +154,6 @@ class PositionGaussians(Gaussians):
         squared_mahalanobis(features, self.mean, self.factors, out=squared)
         return squared
 
-    def heatmap_of(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> Float32:
+    def heatmap_of(self, squared: Float32, hidden: NDArray[np.bool_], *, sigma: float) -> Float32:
         """See `Gaussians`."""
-        return heatmap_of(squared[0], sigma=sigma, hidden=hidden[0])
+        return heatmap_of(squared, sigma=sigma, hidden=hidden)

@@ -85,10 +85,10 @@ def positions_of(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return pixels.reshape(grid, STRIDE, grid, STRIDE).any(axis=(1, 3)).reshape(-1)
 
 
-def pixels_of(positions: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels (R, R) bool of marked grid positions (P,) bool."""
+def pixels_of(positions: NDArray[np.bool_], *, resolution: int) -> NDArray[np.bool_]:
+    """Return the pixels (R, R) bool of marked positions (P,) bool of any grid."""
     grid = math.isqrt(len(positions))
-    return positions.reshape(grid, grid).repeat(STRIDE, axis=0).repeat(STRIDE, axis=1)
+    return positions.reshape(grid, grid).repeat(resolution // grid, axis=0).repeat(resolution // grid, axis=1)
 
 
 def _smooth(distances: Float32, resolution: int, sigma: float) -> Float32:

@@ -105,7 +105,7 @@ class Inspector:
         unseen = unseen_positions(prepared, config.distance.covariance)
         gaussians, features = model.gaussians, model.features(prepared.image)
         heatmap = gaussians.heatmap(features, sigma=model.smoothing_sigma, unseen=unseen)
-        valid = prepared.valid & pixels_of(~gaussians.hidden(unseen)[0])
+        valid = prepared.valid & pixels_of(~gaussians.hidden(unseen), resolution=model.config.resolution)
         score = image_score(
             heatmap,
             valid,

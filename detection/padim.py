@@ -24,19 +24,20 @@ from detection.config import (
 from detection.errors import ModelError, PictureError, WeightsError
 from detection.gaussian import Features, Gaussians
 from detection.heatmap import positions_of
-from detection.layered import LayeredGaussians, LayeredMoments
+from detection.layer import LayeredMoments, LayerGaussians
 from detection.moments import Moments
 from detection.pictures import Image
 from detection.preprocess import Prepared, prepare
 from detection.storage import READABLE, new_folder, read_json, read_tensors, write_json, write_tensors
 from detection.training_state import (
+    LayerScale,
     gaussians_from,
     gaussians_of,
-    grid_shapes,
     has_moments,
     learn,
     no_moments,
     read_moments,
+    scale_of,
     shapes_of,
     tensors_of,
     write_moments,
@@ -55,8 +56,7 @@ class _Description(BaseModel):
     format: Literal["twinspect-padim"] = "twinspect-padim"
     version: Literal[5] = 5
     config: ModelConfig
-    covariance: Covariance
-    grids: int = Field(ge=1)
+    scale: LayerScale | None
     smoothing_sigma: float = Field(gt=0, le=MAX_SIGMA)
     pictures: int = Field(ge=2)
 
@@ -85,7 +85,7 @@ class PaDiM:
     smoothing_sigma : float
         Of the heatmap's Gaussian filter, in pixels.
     covariance : str
-        "position": one Gaussian at each position, as in the paper; "layered": see `detection.layered.LayeredGaussians`.
+        "position": one Gaussian at each position, as in the paper; "layer": see `detection.layer.LayerGaussians`.
 
     Raises
     ------
@@ -150,7 +150,7 @@ class PaDiM:
         channels: NDArray[np.int64],
     ) -> "PaDiM":
         """Put a trained model together from what is there already, so that many can share one backbone."""
-        covariance: Covariance = "layered" if isinstance(gaussians, LayeredGaussians) else "position"
+        covariance: Covariance = "layer" if isinstance(gaussians, LayerGaussians) else "position"
         model = cls(**config.model_dump(), smoothing_sigma=smoothing_sigma, covariance=covariance)
         model.channels = channels
         model._backbone = backbone
@@ -259,10 +259,12 @@ class PaDiM:
         unseen = unseen_positions(square, self._covariance)
         return self.gaussians.heatmap(self.features(square.image), sigma=self.smoothing_sigma, unseen=unseen)
 
-    def features(self, image: Image) -> Features:
-        """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on each of the grids that decide."""
-        grids = len(self.gaussians.scored)
-        return features_of(self.backbone, image, channels=self.channels, covariance=self._covariance, grids=grids)
+    def features(self, image: Image) -> NDArray[np.float32]:
+        """Return the features (P, d) float32 of an (R, R, 3) uint8 picture on the grid of a trained model."""
+        gaussians = self.gaussians
+        if isinstance(gaussians, LayerGaussians):
+            return self.backbone.layers(image, count=gaussians.layer + 1)[-1]
+        return features_of(self.backbone, image, channels=self.channels, covariance="position")[0]
 
     def save(self, folder: str | Path) -> None:
         """Write the model, backbone included, to a folder.
@@ -316,8 +318,7 @@ class PaDiM:
         """Write everything but the backbone into an existing folder."""
         description = _Description(
             config=self.config,
-            covariance=self._covariance,
-            grids=len(gaussians.scored),
+            scale=scale_of(gaussians),
             smoothing_sigma=self.smoothing_sigma,
             pictures=gaussians.pictures,
         )
@@ -328,20 +329,14 @@ class PaDiM:
     def read_gaussians(cls, folder: Path, backbone: Backbone) -> "PaDiM":
         """Read everything but the backbone; `ModelError` when a file is not what it should be."""
         description = read_json(folder / DESCRIPTION_FILE, _Description)
-        config, covariance = description.config, description.covariance
+        config, scale = description.config, description.scale
         if (config.backbone, arithmetic_of(config)) != (backbone.name, backbone.arithmetic):
             raise ModelError(
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        grids = len(grid_shapes(config, covariance))
-        if description.grids > grids:
-            raise ModelError(
-                f"{folder / DESCRIPTION_FILE}: {description.grids} grids, where this network has {grids}; the model is "
-                "damaged, train it again"
-            )
-        expected = shapes_of(config, covariance, grids=description.grids)
-        count = sum(dimensions for _, dimensions in grid_shapes(config, covariance))
+        expected = shapes_of(config, scale)
+        count = config.n_features if scale is None else total_channels(config.backbone)
         tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((count,), np.int64), **expected})
         channels = tensors.pop("channels")
         if channels[0] < 0 or channels[-1] >= total_channels(config.backbone) or (np.diff(channels) <= 0).any():
@@ -349,7 +344,7 @@ class PaDiM:
         return cls.assemble(
             config,
             backbone=backbone,
-            gaussians=gaussians_from(tensors, covariance=covariance, pictures=description.pictures),
+            gaussians=gaussians_from(tensors, scale=scale, pictures=description.pictures),
             smoothing_sigma=description.smoothing_sigma,
             channels=channels,
         )
@@ -361,7 +356,7 @@ class PaDiM:
         learn(moments, (self._seen(square) for square in squares))
 
     def _seen(self, square: Prepared) -> tuple[Features, NDArray[np.bool_] | None]:
-        """Features on all grids, those that do not decide as well, and which positions are not seen."""
+        """Features on all grids, and which positions are not seen."""
         features = features_of(self.backbone, square.image, channels=self.channels, covariance=self._covariance)
         return features, unseen_positions(square, self._covariance)
 
@@ -382,7 +377,7 @@ def arithmetic_of(config: ModelConfig) -> NetworkArithmetic:
 
 
 def pick_channels(config: ModelConfig, covariance: Covariance) -> NDArray[np.int64]:
-    """Pick `config.n_features` of the backbone's channels at random, ascending (d,) int64; for `layered`, all.
+    """Pick `config.n_features` of the backbone's channels at random, ascending (d,) int64; for `layer`, all.
 
     Raises
     ------
@@ -390,7 +385,7 @@ def pick_channels(config: ModelConfig, covariance: Covariance) -> NDArray[np.int
         When the backbone has fewer.
     """
     total = total_channels(config.backbone)
-    if covariance == "layered":
+    if covariance == "layer":
         return np.arange(total)
     if config.n_features > total:
         raise ModelError(f"{config.backbone} has {total} channels, {config.n_features} features asked; ask for fewer")
@@ -403,26 +398,22 @@ def features_of(
     *,
     channels: NDArray[np.int64],
     covariance: Covariance,
-    grids: int | None = None,
 ) -> Features:
-    """Return the features (P, d) float32 of an (R, R, 3) uint8 picture: on the finest grid, or on each layer's own.
-
-    With `grids`, on the first so many alone.
-    """
-    if covariance == "layered":
-        return backbone.layers(image, count=grids)
+    """Return the features (P, d) float32 of an (R, R, 3) uint8 picture: on the finest grid, or of all layers."""
+    if covariance == "layer":
+        return backbone.layers(image)
     return (backbone.features(image[np.newaxis], channels=channels)[0],)
 
 
 def unseen_positions(prepared: Prepared, covariance: Covariance) -> NDArray[np.bool_] | None:
     """Return which positions (P,) of the finest grid a prepared picture does not show, to learn from or to score.
 
-    Those of which a pixel is masked; None without a mask. For `layered` also those that touch these, since the finest
+    Those of which a pixel is masked; None without a mask. For `layer` also those that touch these, since the finest
     layer sees that far and what is masked lies elsewhere each time, and those of which a pixel is padding, where all
     pictures agree whatever they show.
     """
     masked = None if prepared.masked is None else positions_of(prepared.masked)
-    if covariance != "layered":
+    if covariance != "layer":
         return masked
     padding = positions_of(~prepared.valid)
     return padding if masked is None else padding | _with_neighbours(masked)

@@ -77,7 +77,7 @@ def train(
         Use only the first so many good parts.
     keep_state : bool
         Keep in the folder, too, what `detection.extend` continues from: about as much again as the models,
-        or three times as much where one layer decides alone.
+        or three times as much where one layer is measured.
     progress : callable, optional
         Told what is being done.
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from detection.backbones import ARCHITECTURES
 from detection.config import Covariance, ModelConfig
 from detection.errors import ModelError
 from detection.gaussian import Features, Gaussians, PositionGaussians
 from detection.heatmap import STRIDE
-from detection.layered import LayeredGaussians, LayeredMoments
+from detection.layer import LayeredMoments, LayerGaussians, chosen_layer
 from detection.moments import Moments, packed_length
 from detection.storage import read_tensors, write_tensors
 
@@ -21,8 +22,17 @@ _NAMES = ("mean", "factors", "known")
 _STATE = ("count", "mean", "comoment")
 
 
+class LayerScale(BaseModel):
+    """Which layer a model looks at, 0 the finest, and the unit of its distances."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    layer: int = Field(ge=0)
+    unit: float = Field(gt=0)
+
+
 def grid_shapes(config: ModelConfig, covariance: Covariance) -> list[tuple[int, int]]:
-    """Return of each of a model's grids, finest first, how many positions it has, and how many features each."""
+    """Return of each grid that is learned from, finest first, how many positions it has, and how many features each."""
     positions = (config.resolution // STRIDE) ** 2
     if covariance == "position":
         return [(positions, config.n_features)]
@@ -33,7 +43,7 @@ def grid_shapes(config: ModelConfig, covariance: Covariance) -> list[tuple[int, 
 def no_moments(config: ModelConfig, covariance: Covariance) -> Moments | LayeredMoments:
     """Return the moments of no picture, of a model's size."""
     shapes = grid_shapes(config, covariance)
-    if covariance == "layered":
+    if covariance == "layer":
         return LayeredMoments.empty(shapes)
     ((positions, dimensions),) = shapes
     return Moments.empty(positions=positions, dimensions=dimensions)
@@ -48,66 +58,70 @@ def learn(moments: Moments | LayeredMoments, pictures: Iterable[tuple[Features, 
 
 
 def gaussians_of(
-    moments: Moments | LayeredMoments,
-    config: ModelConfig,
-    *,
-    units: NDArray[np.float32] | None = None,
-    keep_moments: bool = False,
+    moments: Moments | LayeredMoments, config: ModelConfig, *, layer: int | None = None, keep_moments: bool = False
 ) -> Gaussians:
-    """Return what moments say; without `keep_moments`, they may be lost. `ModelError` with fewer than two pictures."""
+    """Return what moments say; `ModelError` with fewer than two pictures.
+
+    Parameters
+    ----------
+    moments : Moments or LayeredMoments
+    config : ModelConfig
+    layer : int, optional
+        Of layers, which one; `chosen_layer` by default.
+    keep_moments : bool
+        Whether the moments are needed afterwards; else they may be lost.
+    """
     epsilon, precision = config.epsilon, config.precision
     if isinstance(moments, LayeredMoments):
-        return LayeredGaussians.from_moments(
-            moments, epsilon=epsilon, precision=precision, units=units, keep_moments=keep_moments
+        which = chosen_layer(moments) if layer is None else layer
+        return LayerGaussians.from_moments(
+            moments.layers[which], layer=which, epsilon=epsilon, precision=precision, keep_moments=keep_moments
         )
     return PositionGaussians.from_moments(moments, epsilon=epsilon, precision=precision, keep_moments=keep_moments)
 
 
 def tensors_of(gaussians: Gaussians) -> dict[str, NDArray[Any]]:
     """Return the arrays that a model's file holds, by their names."""
-    if isinstance(gaussians, LayeredGaussians):
-        named = {f"{name}.{i}": array for i, one in enumerate(gaussians.layers) for name, array in _arrays(one).items()}
-        return named | {"units": gaussians.units}
-    assert isinstance(gaussians, PositionGaussians)
-    return _arrays(gaussians)
+    positions = gaussians.positions if isinstance(gaussians, LayerGaussians) else gaussians
+    return {name: getattr(positions, name) for name in _NAMES}
 
 
-def _arrays(gaussians: PositionGaussians) -> dict[str, NDArray[Any]]:
-    return {name: getattr(gaussians, name) for name in _NAMES}
+def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, pictures: int, scale: LayerScale | None) -> Gaussians:
+    """Return what `tensors_of` took apart; `scale` is of a single layer."""
+    positions = PositionGaussians(pictures, **{name: tensors[name] for name in _NAMES})
+    return positions if scale is None else LayerGaussians(pictures, scale.layer, positions, scale.unit)
 
 
-def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, covariance: Covariance, pictures: int) -> Gaussians:
-    """Return what `tensors_of` took apart."""
-    if covariance == "position":
-        return PositionGaussians(pictures, **{name: tensors[name] for name in _NAMES})
-    layers = tuple(
-        PositionGaussians(pictures, **{name: tensors[f"{name}.{i}"] for name in _NAMES})
-        for i in range(len(tensors["units"]))
-    )
-    if not (np.isfinite(tensors["units"]) & (tensors["units"] > 0)).all():
-        raise ModelError(f"the units of a model's layers are {tensors['units']}; the model is damaged, train it again")
-    return LayeredGaussians(pictures, layers, tensors["units"])
+def scale_of(gaussians: Gaussians) -> LayerScale | None:
+    """Return which layer a model looks at, and its unit; None where it looks at all."""
+    return LayerScale(layer=gaussians.layer, unit=gaussians.unit) if isinstance(gaussians, LayerGaussians) else None
 
 
-def shapes_of(config: ModelConfig, covariance: Covariance, *, grids: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Return shape and type of the arrays that a model's file shall hold, by their names; so many grids decide."""
+def shapes_of(config: ModelConfig, scale: LayerScale | None) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return shape and type of the arrays that a model's file shall hold, by their names.
+
+    Raises
+    ------
+    ModelError
+        When the network has no such layer.
+    """
+    shapes = grid_shapes(config, "position" if scale is None else "layer")
+    layer = 0 if scale is None else scale.layer
+    if layer >= len(shapes):
+        raise ModelError(f"layer {layer} of {config.backbone}, which has {len(shapes)}; train it again")
+    positions, dimensions = shapes[layer]
     factor_type = np.uint16 if config.precision == "bfloat16" else np.float32
-    expected: dict[str, tuple[tuple[int, ...], Any]] = {}
-    shapes = grid_shapes(config, covariance)[:grids]
-    for layer, (positions, dimensions) in enumerate(shapes):
-        suffix = "" if covariance == "position" else f".{layer}"
-        expected[f"mean{suffix}"] = (positions, dimensions), np.float32
-        expected[f"factors{suffix}"] = (positions, packed_length(dimensions)), factor_type
-        expected[f"known{suffix}"] = (positions,), np.bool_
-    if covariance == "layered":
-        expected["units"] = (len(shapes),), np.float32
-    return expected
+    return {
+        "mean": ((positions, dimensions), np.float32),
+        "factors": ((positions, packed_length(dimensions)), factor_type),
+        "known": ((positions,), np.bool_),
+    }
 
 
 def training_bytes(config: ModelConfig, covariance: Covariance) -> int:
-    """Return about how much memory the training of a view takes; layers are held beside those of a fold."""
-    once = sum(4 * positions * packed_length(dimensions) for positions, dimensions in grid_shapes(config, covariance))
-    return 3 * once if covariance == "layered" else once
+    """Return about how much memory the training of a view takes; one of its layers is held beside that of a fold."""
+    each = [4 * positions * packed_length(dimensions) for positions, dimensions in grid_shapes(config, covariance)]
+    return sum(each) + 2 * max(each) if covariance == "layer" else sum(each)
 
 
 def has_moments(folder: Path) -> bool:
@@ -154,8 +168,8 @@ def read_moments(folder: Path, config: ModelConfig, gaussians: Gaussians) -> Mom
         When the model keeps no training state, or the file is damaged or foreign.
     """
     require_moments(folder)
-    layered = isinstance(gaussians, LayeredGaussians)
-    shapes = grid_shapes(config, "layered" if layered else "position")
+    layered = isinstance(gaussians, LayerGaussians)
+    shapes = grid_shapes(config, "layer" if layered else "position")
     expected: dict[str, tuple[tuple[int, ...], Any]] = {}
     for i, (positions, dimensions) in enumerate(shapes):
         expected[f"count.{i}"] = (positions,), np.int64

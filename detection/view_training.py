@@ -4,7 +4,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -17,16 +17,9 @@ from detection.config import Covariance, DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
-from detection.gaussian import Features, Gaussians, hidden_on
+from detection.gaussian import Features, Gaussians, coarser, hidden_on
 from detection.heatmap import pixels_of
-from detection.layered import (
-    LayeredGaussians,
-    LayeredMoments,
-    deciding_layers,
-    layer_height,
-    units_of,
-    usual_height,
-)
+from detection.layer import LayeredMoments, LayerGaussians, chosen_layer
 from detection.moments import Moments
 from detection.padim import features_of, pick_channels, unseen_positions
 from detection.pictures import decode_picture, read_bytes, read_ignored
@@ -35,7 +28,7 @@ from detection.training_state import gaussians_of, grid_shapes, learn, no_moment
 from detection.whitening import leave_one_out
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
-_FOLDS = 8  # of training pictures that are held out together where covariances are layered
+_FOLDS = 8  # of training pictures that are held out together where a layer has a common covariance
 _CHUNK_BYTES = 1 << 27  # of features that are held in memory when positions are gone through
 
 
@@ -138,7 +131,7 @@ class TrainingPictures:
         return self._unseen[i]
 
     def score(self, i: int, heatmap: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
-        """Return the score of picture `i` from its heatmap (R, R); positions (P,) of the finest grid are hidden."""
+        """Return the score of picture `i` from its heatmap (R, R); some of the model's positions (P,) are hidden."""
         return image_score(
             heatmap,
             self.valid(i, hidden),
@@ -148,8 +141,8 @@ class TrainingPictures:
         )
 
     def valid(self, i: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which pixels (R, R) of picture `i` count; positions (P,) of the finest grid are hidden."""
-        pixels = pixels_of(~hidden)
+        """Return which pixels (R, R) of picture `i` count; some of the model's positions (P,) are hidden."""
+        pixels = pixels_of(~hidden, resolution=self._model.resolution)
         return pixels & np.unpackbits(self._valid[i], count=pixels.size).reshape(pixels.shape).astype(np.bool_)
 
     def _read(self, file: Path, ignored: Path | None) -> "_Read":
@@ -202,31 +195,29 @@ class HeldOut:
 
     Attributes
     ----------
-    squared : tuple of (N, P) float32
-        Squared distances, on each grid.
-    hidden : tuple of (N, P) bool
+    squared : (N, P) float32
+        Squared distances.
+    hidden : (N, P) bool
         Positions that do not count.
     """
 
-    squared: tuple[NDArray[np.float32], ...]
-    hidden: tuple[NDArray[np.bool_], ...]
+    squared: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
 
     def scores(self, pictures: TrainingPictures, gaussians: Gaussians) -> list[float]:
         """Return each picture's score, as `gaussians` would make a heatmap of its distances."""
         found = []
         for i in range(len(pictures)):
-            squared, hidden = tuple(one[i] for one in self.squared), tuple(one[i] for one in self.hidden)
-            heatmap = gaussians.heatmap_of(squared, hidden, sigma=pictures.sigma)
-            found.append(pictures.score(i, heatmap, hidden[0]))
+            heatmap = gaussians.heatmap_of(self.squared[i], self.hidden[i], sigma=pictures.sigma)
+            found.append(pictures.score(i, heatmap, self.hidden[i]))
         return found
 
-    def usual(self, valid: Callable[[int], NDArray[np.bool_]]) -> NDArray[np.float32]:
-        """Return what most pictures' distances stay below, (L,); `valid` gives each picture's pixels (R, R) bool."""
-        heights = [
-            [layer_height(squared[i], hidden[i], layer=layer, valid=valid(i)) for i in range(len(squared))]
-            for layer, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True))
+    def heights(self, gaussians: LayerGaussians, valid: Callable[[int], NDArray[np.bool_]]) -> list[float]:
+        """Return the highest valid pixel of each picture's heatmap; `valid` gives a picture's pixels (R, R) bool."""
+        return [
+            float(gaussians.heatmap_of(squared, hidden, sigma=0)[valid(i)].max(initial=0))
+            for i, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True))
         ]
-        return np.array([usual_height(some) for some in heights], dtype=np.float32)
 
 
 def held_out_scores(fitted: Sequence[tuple[TrainingPictures, Gaussians, HeldOut | None]]) -> list[list[float]]:
@@ -268,7 +259,7 @@ def fit_and_hold_out(
     earlier : Moments or LayeredMoments, optional
         Of pictures that the model has learned from before; updated in place and lost.
     before : Gaussians, optional
-        The model of these earlier pictures: which layers decide, and their units, stay.
+        The model of these earlier pictures: its layer and unit stay.
     state : Path, optional
         Folder to keep the moments of all pictures in, for a later training.
 
@@ -292,8 +283,10 @@ def fit_and_hold_out(
     """
     moments = no_moments(config, pictures.covariance) if earlier is None else earlier
     shapes = grid_shapes(config, pictures.covariance)
-    before_these = earlier.copy() if isinstance(earlier, LayeredMoments) else None
-    held_out = None
+    others = None
+    if isinstance(earlier, LayeredMoments) and isinstance(before, LayerGaussians):
+        others = earlier.layers[before.layer].copy()
+    held_out, layer = None, None
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
 
@@ -304,12 +297,17 @@ def fit_and_hold_out(
                     yield features, pictures.unseen(i)
 
             learn(moments, remember())
-            read = partial(_read_features, file, shapes)
-            if moments.pictures > 2 and isinstance(moments, LayeredMoments):
-                unseen = [pictures.unseen(i) for i in range(len(pictures))]
-                others = LayeredMoments.empty(shapes) if before_these is None else before_these
-                count = len(before.units) if isinstance(before, LayeredGaussians) else deciding_layers(moments)
-                held_out = hold_out_folds(others.finest(count), unseen, read, epsilon=config.epsilon)
+            if isinstance(moments, LayeredMoments):
+                layer = before.layer if isinstance(before, LayerGaussians) else chosen_layer(moments)
+            if moments.pictures > 2 and layer is not None:
+                positions, dimensions = shapes[layer]
+                held_out = hold_out_folds(
+                    Moments.empty(positions=positions, dimensions=dimensions) if others is None else others,
+                    [pictures.unseen(i) for i in range(len(pictures))],
+                    partial(_read_features, file, shapes, layer),
+                    layer=layer,
+                    epsilon=config.epsilon,
+                )
             elif moments.pictures > 2 and isinstance(moments, Moments):
                 held_out = _hold_out_each(file, moments, pictures, epsilon=config.epsilon)
     except OSError as error:
@@ -320,32 +318,36 @@ def fit_and_hold_out(
         ) from error
     if state is not None:
         write_moments(state, moments)
-    units = None
-    if isinstance(before, LayeredGaussians):
-        units = before.units
-    elif isinstance(moments, LayeredMoments) and held_out is not None:
-        usual = held_out.usual(lambda i: pictures.valid(i, held_out.hidden[0][i]))
-        units = units_of(moments.finest(len(usual)), usual)
-    return gaussians_of(moments, config, units=units), held_out
+    gaussians = gaussians_of(moments, config, layer=layer)
+    if isinstance(gaussians, LayerGaussians):
+        if isinstance(before, LayerGaussians):
+            gaussians = replace(gaussians, unit=before.unit)
+        elif held_out is not None:
+            hidden = held_out.hidden
+            gaussians = gaussians.counted_in(held_out.heights(gaussians, lambda i: pictures.valid(i, hidden[i])))
+    return gaussians, held_out
 
 
 def hold_out_folds(
-    earlier: LayeredMoments,
+    earlier: Moments,
     unseen: Sequence[NDArray[np.bool_] | None],
-    read: Callable[[int], Features],
+    read: Callable[[int], NDArray[np.float32]],
     *,
+    layer: int,
     epsilon: float,
 ) -> HeldOut:
-    """Look at each of several training pictures as a model that has not seen it would.
+    """Look at one layer of each of several training pictures as a model that has not seen it would.
 
     Parameters
     ----------
-    earlier : LayeredMoments
-        Of pictures that all these models have seen beside; of the layers that are looked at.
-    unseen : sequence of (P,) bool or None
+    earlier : Moments
+        The layer's, of pictures that all these models have seen beside.
+    unseen : sequence of (P',) bool or None
         Of each picture the positions of the finest grid that it does not show.
     read : callable
-        Gives the features of a picture, by its number; those of further layers are not looked at.
+        Gives the layer's features (P, d) float32 of a picture, by its number.
+    layer : int
+        Which, 0 the finest.
     epsilon : float
         Added to the covariance's diagonal.
 
@@ -355,34 +357,31 @@ def hold_out_folds(
     common, so no single factorisation serves all. These models have seen an eighth less than the final one; what they
     say errs to the high side, if at all.
     """
-    count, layers = len(unseen), len(earlier.layers)
-    squared, hidden = list[Features]([()] * count), list[tuple[NDArray[np.bool_], ...]]([()] * count)
-    units = np.ones(layers, dtype=np.float32)  # which are not used
+    count, positions = len(unseen), len(earlier.mean)
+    squared, hidden = np.empty((count, positions), np.float32), np.empty((count, positions), np.bool_)
     for fold in range(min(_FOLDS, count)):
         left_out = range(fold, count, _FOLDS)
         moments = earlier.copy()
-        moments.update_each((read(i)[:layers], unseen[i]) for i in range(count) if i not in left_out)
-        gaussians = LayeredGaussians.from_moments(moments, epsilon=epsilon, precision="float32", units=units)
+        moments.update_each((read(i), _on(unseen[i], positions)) for i in range(count) if i not in left_out)
+        gaussians = LayerGaussians.from_moments(moments, layer=layer, epsilon=epsilon, precision="float32")
         for i in left_out:
             squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(unseen[i])
-    return HeldOut(
-        tuple(np.stack([one[layer] for one in squared]) for layer in range(layers)),
-        tuple(np.stack([one[layer] for one in hidden]) for layer in range(layers)),
-    )
+    return HeldOut(squared, hidden)
 
 
-def _read_features(file: IO[bytes], shapes: Sequence[tuple[int, int]], picture: int) -> Features:
+def _on(unseen: NDArray[np.bool_] | None, positions: int) -> NDArray[np.bool_] | None:
+    return None if unseen is None else coarser(unseen, positions)
+
+
+def _read_features(file: IO[bytes], shapes: Sequence[tuple[int, int]], layer: int, picture: int) -> NDArray[np.float32]:
     sizes = [positions * dimensions for positions, dimensions in shapes]
-    file.seek(4 * picture * sum(sizes))
-    return tuple(
-        np.frombuffer(file.read(4 * size), dtype=np.float32).reshape(shape)
-        for size, shape in zip(sizes, shapes, strict=True)
-    )
+    file.seek(4 * (picture * sum(sizes) + sum(sizes[:layer])))
+    return np.frombuffer(file.read(4 * sizes[layer]), dtype=np.float32).reshape(shapes[layer])
 
 
 def _hold_out_each(file: IO[bytes], moments: Moments, pictures: TrainingPictures, *, epsilon: float) -> HeldOut:
     scored, count = moments.scored(left_out=1), len(pictures)
-    hidden = np.stack([hidden_on([scored], pictures.unseen(i))[0] for i in range(count)])
+    hidden = np.stack([hidden_on(scored, pictures.unseen(i)) for i in range(count)])
     positions, dimensions = moments.mean.shape
     squared = np.empty((count, positions), dtype=np.float32)
     row_bytes = 4 * dimensions
@@ -395,4 +394,4 @@ def _hold_out_each(file: IO[bytes], moments: Moments, pictures: TrainingPictures
             chunk[i] = np.frombuffer(file.read(width * row_bytes), dtype=np.float32).reshape(width, dimensions)
         some = slice(first, first + width)
         squared[:, some] = leave_one_out(moments, chunk, epsilon=epsilon, first=first, masked=hidden[:, some])
-    return HeldOut((squared,), (hidden,))
+    return HeldOut(squared, hidden)

@@ -134,7 +134,7 @@ def variants_of(faithful: DetectionConfig, improved: DetectionConfig, size: Lite
         Variant("covariances pooled over neighbours", faithful, model, alternative="pooled"),
         Variant("semi-orthogonal projection", faithful, model, projected=True),
         Variant(f"{2 * size}²", faithful, larger),
-        Variant("layered", changed(distance=improved.distance), model),
+        Variant("one layer", changed(distance=improved.distance), model),
         Variant("vote of one view", changed(vote=improved.vote), model),
         Variant(bank, changed(preprocess=registered), model, masked=True, alternative="memory_bank"),
         Variant(bigger, improved, larger, masked=True),
@@ -374,9 +374,7 @@ def _main(
     started = time.perf_counter()
     with answering():
         chosen = options.preset_of(PRESETS, preset)
-        configs = {
-            name: load_detection(file).content for name, file in (("faithful", "paper"), ("improved", "layered"))
-        }
+        configs = {name: load_detection(file).content for name, file in (("faithful", "paper"), ("improved", "layer"))}
         variants = variants_of(configs["faithful"], configs["improved"], chosen.size)
         fresh_seeds = [seed + 1 + i for i in range(chosen.fresh_seeds)]
         settings = {

@@ -32,7 +32,7 @@ from scenarios.workers import run_jobs, workers
 TARGET_PARTS, TARGET_TNR = 16, 0.91
 """To be as good with so many parts as the publication said it was with 94."""
 
-CONFIGS: Mapping[str, str] = {"faithful": "paper", "improved": "layered"}
+CONFIGS: Mapping[str, str] = {"faithful": "paper", "improved": "layer"}
 """What is compared → its file in `assets/detection`; the paper knows no gripper mask."""
 
 _FIGURES = ("tnr", "part_auroc")

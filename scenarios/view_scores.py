@@ -19,7 +19,7 @@ from detection.decisions import image_score
 from detection.errors import PictureError
 from detection.gaussian import Features, PositionGaussians, hidden_on
 from detection.heatmap import STRIDE, heatmap_of, pixels_of
-from detection.layered import LayeredMoments, deciding_layers, units_of
+from detection.layer import LayeredMoments, LayerGaussians
 from detection.moments import Moments
 from detection.padim import arithmetic_of, features_of, pick_channels, resolved, unseen_positions
 from detection.pictures import read_ignored, read_picture
@@ -63,7 +63,7 @@ class ViewScores:
     ----------
     scores : (D, S, N) float32
         By draw of training parts, way to score and picture; infinite where a picture cannot be scored. Training
-        pictures are measured by what the others taught where covariances are layered, and by a memory bank; else by a
+        pictures are measured by what the others taught where one layer is measured, and by a memory bank; else by a
         model that has seen them, as in the paper.
     heatmaps : (K, g, g) float16
         Of the pictures that were to be kept, by the last draw's model, a quarter as wide as the network's input.
@@ -161,7 +161,7 @@ def score_view(job: ViewJob) -> ViewScores:
                 measured = features.alternative_distances(job.alternative, trained)
             for i, make_heatmap, squared, hidden in measured:
                 heatmap = make_heatmap(squared, hidden, sigma=job.ways[0].smoothing_sigma)
-                valid = features.valid_pixels(i) & pixels_of(~hidden[0])
+                valid = features.valid_pixels(i) & pixels_of(~hidden, resolution=model.resolution)
                 for way, config in enumerate(job.ways):
                     width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
                     scores[draw, way, i] = image_score(heatmap, valid, config=config, picture_width_mm=width, name=name)
@@ -182,13 +182,13 @@ def vote_statistics(scores: NDArray[np.floating], *, k: int) -> NDArray[np.float
 class MakeHeatmap(Protocol):
     """See `Gaussians.heatmap_of`."""
 
-    def __call__(self, squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> NDArray[np.float32]:
+    def __call__(self, squared: NDArray[np.float32], hidden: NDArray[np.bool_], *, sigma: float) -> NDArray[np.float32]:
         """Return the heatmap (R, R)."""
         ...
 
 
-Measured = tuple[int, MakeHeatmap, Features, tuple[NDArray[np.bool_], ...]]
-"""A picture, what makes a heatmap of its distances, squared distances (P,) on each grid, and what is hidden there."""
+Measured = tuple[int, MakeHeatmap, NDArray[np.float32], NDArray[np.bool_]]
+"""A picture, what makes a heatmap of its distances, squared distances (P,), and what is hidden (P,)."""
 
 
 class _Features:
@@ -245,54 +245,64 @@ class _Features:
 
     def distances(self, moments: Moments | LayeredMoments, trained: Sequence[int]) -> Iterator[Measured]:
         """Measure each picture that could be prepared."""
-        gaussians, held_out, known = gaussians_of(moments, self._model, keep_moments=True), None, list[int]()
-        if isinstance(moments, LayeredMoments) and moments.pictures > 2:
-            known = [i for i in trained if i in self.valid]
-            unseen = [self.unseen[i] for i in known]
-            nothing = LayeredMoments.empty(self._shapes[: deciding_layers(moments)])
-            held_out = hold_out_folds(nothing, unseen, lambda i: self.of(known[i]), epsilon=self._model.epsilon)
-            usual = held_out.usual(lambda i: self.valid_pixels(known[i]) & pixels_of(~held_out.hidden[0][i]))
-            units = units_of(moments.finest(len(usual)), usual)
-            gaussians = gaussians_of(moments, self._model, units=units, keep_moments=True)
-        if isinstance(gaussians, PositionGaussians):
-            yield from self._of_positions(gaussians)
+        if isinstance(moments, LayeredMoments):
+            yield from self._of_layer(moments, trained)
             return
-        for i in self.valid:
-            if held_out is not None and i in known:
-                n = known.index(i)
-                squared, hidden = (tuple(one[n] for one in some) for some in (held_out.squared, held_out.hidden))
-                yield i, gaussians.heatmap_of, squared, hidden
-            else:
-                squared = gaussians.squared_distances(self.of(i))
-                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.unseen[i])
-
-    def _of_positions(self, gaussians: PositionGaussians) -> Iterator[Measured]:
+        gaussians = gaussians_of(moments, self._model, keep_moments=True)
+        assert isinstance(gaussians, PositionGaussians)
         valid = list(self.valid)
         for first in range(0, len(valid), _BATCH):
             some = valid[first : first + _BATCH]
             features = self._values[some].reshape(len(some), *self._shapes[0])
             for i, squared in zip(some, gaussians.squared(features), strict=True):
-                yield i, gaussians.heatmap_of, (squared,), gaussians.hidden(self.unseen[i])
+                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.unseen[i])
+
+    def _of_layer(self, moments: LayeredMoments, trained: Sequence[int]) -> Iterator[Measured]:
+        gaussians, held_out = gaussians_of(moments, self._model, keep_moments=True), None
+        assert isinstance(gaussians, LayerGaussians)
+        layer, known = gaussians.layer, [i for i in trained if i in self.valid]
+        if moments.pictures > 2:
+            positions, dimensions = self._shapes[layer]
+            held_out = hold_out_folds(
+                Moments.empty(positions=positions, dimensions=dimensions),
+                [self.unseen[i] for i in known],
+                lambda n: self.of(known[n])[layer],
+                layer=layer,
+                epsilon=self._model.epsilon,
+            )
+            hidden = held_out.hidden
+            gaussians = gaussians.counted_in(
+                held_out.heights(
+                    gaussians, lambda n: self.valid_pixels(known[n]) & pixels_of(~hidden[n], resolution=self._side)
+                )
+            )
+        for i in self.valid:
+            if held_out is not None and i in known:
+                n = known.index(i)
+                yield i, gaussians.heatmap_of, held_out.squared[n], held_out.hidden[n]
+            else:
+                squared = gaussians.squared_distances(self.of(i)[layer])
+                yield i, gaussians.heatmap_of, squared, gaussians.hidden(self.unseen[i])
 
     def alternative_distances(self, name: AlternativeName, trained: Sequence[int]) -> Iterator[Measured]:
         """Measure the same by an alternative; a memory bank a training picture by what the others taught."""
         known = [i for i in trained if i in self.valid]
-        values, masked = [self.of(i)[0] for i in known], [self.unseen[i] for i in known]
-        found = learned_alternative(name, values, masked, epsilon=self._model.epsilon, seed=self._model.seed)
+        values, unseen = [self.of(i)[0] for i in known], [self.unseen[i] for i in known]
+        found = learned_alternative(name, values, unseen, epsilon=self._model.epsilon, seed=self._model.seed)
         for i in self.valid:
             if isinstance(found, MemoryBank) and i in known:
                 squared = found.squared_distances_without(known.index(i), self.of(i)[0])
             else:
                 squared = found.squared_distances(self.of(i)[0])
-            yield i, _single_heatmap, (squared,), hidden_on([found.scored], self.unseen[i])
+            yield i, _single_heatmap, squared, hidden_on(found.scored, self.unseen[i])
 
     def valid_pixels(self, i: int) -> NDArray[np.bool_]:
         """Return which pixels (R, R) of picture i count."""
         return np.unpackbits(self.valid[i]).reshape(self._side, self._side).astype(np.bool_)
 
 
-def _single_heatmap(squared: Features, hidden: Sequence[NDArray[np.bool_]], *, sigma: float) -> NDArray[np.float32]:
-    return heatmap_of(squared[0], sigma=sigma, hidden=hidden[0])
+def _single_heatmap(squared: NDArray[np.float32], hidden: NDArray[np.bool_], *, sigma: float) -> NDArray[np.float32]:
+    return heatmap_of(squared, sigma=sigma, hidden=hidden)
 
 
 def random_directions(channels: int, model: ModelConfig) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ def train(
         typer.Option(
             "--keep-state",
             help="Keep what `candidate make` continues from: as much disk again as the float32 models, or three times "
-            "as much where one layer decides alone.",
+            "as much where one layer is measured.",
         ),
     ] = False,
     seed: Seed = 0,

@@ -52,16 +52,16 @@ def test_is_what_training_with_all_parts_gives(dataset, good, small_config, smal
     assert statistics[0][:EARLIER] != pytest.approx(statistics[1][:EARLIER], rel=1e-3)
 
 
-def test_layers_learn_on_and_are_counted_as_before(dataset, good, small_config, small_model, tmp_path):
-    config = small_config.model_copy(update={"distance": DistanceConfig(covariance="layered")})
+def test_a_layer_learns_on_and_is_counted_as_before(dataset, good, small_config, small_model, tmp_path):
+    config = small_config.model_copy(update={"distance": DistanceConfig(covariance="layer")})
     train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=EARLIER, keep_state=True)
     extended = candidate_of(tmp_path / "parent", good[EARLIER:], tmp_path / "candidate")
     before, whole = Inspector.load(tmp_path / "parent"), train(dataset, config=config, model=small_model)
     for view in whole.views:
         new, old = (inspector.models[view].gaussians for inspector in (extended, whole))
-        for one, other in zip(new.layers, old.layers, strict=True):
-            np.testing.assert_allclose(one.factors, other.factors, rtol=1e-2, atol=1e-3 * np.abs(other.factors).max())
-        np.testing.assert_array_equal(new.units, before.models[view].gaussians.units)
+        one, other = new.positions.factors, old.positions.factors
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3 * np.abs(other).max())
+        assert (new.layer, new.unit) == (before.models[view].gaussians.layer, before.models[view].gaussians.unit)
     statistics = [part.held_out_statistic for part in extended.info.trained_with]
     assert all(np.isfinite(statistics)) and extended.threshold == held_out_threshold(statistics, alpha=0.05)
 

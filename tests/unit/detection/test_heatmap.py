@@ -47,5 +47,5 @@ def test_a_position_is_marked_by_any_of_its_pixels() -> None:
     pixels = np.zeros((8, 8), dtype=np.bool_)
     pixels[3, 4] = True
     np.testing.assert_array_equal(positions_of(pixels), [False, True, False, False])
-    np.testing.assert_array_equal(np.argwhere(pixels_of(positions_of(pixels))).min(axis=0), [0, 4])
-    assert pixels_of(positions_of(pixels)).sum() == 16
+    np.testing.assert_array_equal(np.argwhere(pixels_of(positions_of(pixels), resolution=8)).min(axis=0), [0, 4])
+    assert pixels_of(positions_of(pixels), resolution=8).sum() == 16

@@ -85,7 +85,7 @@ def test_fit_takes_any_iterable_once(ring: Ring) -> None:
     np.testing.assert_array_equal(streamed.score(ring(seed=99)), listed.score(ring(seed=99)))
 
 
-@pytest.mark.parametrize("covariance", ["position", "layered"])
+@pytest.mark.parametrize("covariance", ["position", "layer"])
 def test_learning_in_parts_is_learning_at_once(ring: Ring, tmp_path: Path, covariance: str) -> None:
     pictures = [ring(seed=i) for i in range(9)]
     at_once = small(covariance=covariance).fit(pictures)
@@ -136,7 +136,7 @@ def test_constant_pictures_have_defined_heatmaps() -> None:
     features = model.features(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
     heatmap = model.gaussians.heatmap(features, sigma=4.0)
     assert isinstance(model.gaussians, PositionGaussians)
-    distances = 10 * np.linalg.norm(features[0] - model.gaussians.mean, axis=1)
+    distances = 10 * np.linalg.norm(features - model.gaussians.mean, axis=1)
     expected = smooth_heatmap(distances.reshape(64, 64).astype(np.float32), resolution=256)
     np.testing.assert_allclose(heatmap, expected, rtol=1e-4)
 
@@ -162,7 +162,7 @@ def test_the_seed_picks_the_channels() -> None:
     assert not np.array_equal(first.channels, second.channels)
 
 
-@pytest.mark.parametrize("covariance", ["position", "layered"])
+@pytest.mark.parametrize("covariance", ["position", "layer"])
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_pictures_are_refused(ring: Ring, count: int, covariance: str) -> None:
     with pytest.raises(ModelError, match="at least 2"):

@@ -13,7 +13,7 @@ from scenarios.view_scores import ViewJob, vote_statistics
 TRAINED = (0, 2, 3, 5, 6, 8)
 
 
-@pytest.mark.parametrize("distance", [DistanceConfig(covariance="layered"), DistanceConfig(covariance="position")])
+@pytest.mark.parametrize("distance", [DistanceConfig(covariance="layer"), DistanceConfig(covariance="position")])
 def test_scores_are_those_of_an_inspector_that_trained_with_the_same_parts(
     distance: DistanceConfig, photographs: Path, tmp_path: Path
 ) -> None:
@@ -44,7 +44,7 @@ def test_scores_are_those_of_an_inspector_that_trained_with_the_same_parts(
             for view in material.views
         ]
         np.testing.assert_allclose(scores[:, i], found, rtol=1e-3)
-    if distance.covariance == "layered":
+    if distance.covariance == "layer":
         held_out = [part.held_out_statistic for part in inspector.info.trained_with]
         np.testing.assert_allclose(np.sort(scores, axis=0)[-2, list(TRAINED)], held_out, rtol=1e-3)
 

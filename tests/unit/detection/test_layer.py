@@ -15,21 +15,20 @@ from detection.datasets import Dataset
 from detection.gaussian import PositionGaussians, coarser
 from detection.heatmap import enlarged
 from detection.inspector import Inspector
-from detection.layered import (
+from detection.layer import (
     PRIOR,
-    LayeredGaussians,
     LayeredMoments,
+    LayerGaussians,
+    chosen_layer,
     correlation_ratio,
-    layered_heatmap,
     nearest_neighbour,
-    units_of,
 )
 from detection.moments import Moments, unpack_lower
 from detection.padim import unseen_positions
 from detection.pictures import read_picture
 from detection.preprocess import prepare
 from detection.training import train
-from detection.view_training import hold_out_folds
+from detection.view_training import HeldOut, hold_out_folds
 from detection.whitening import whitening_factors
 
 GRID, CHANNELS = 8, (3, 4, 5)
@@ -50,6 +49,18 @@ def moments_of(pictures: list[Any], masked: NDArray[np.bool_] | None = None) -> 
     moments = LayeredMoments.empty([one.shape for one in pictures[0]])
     moments.update_each((one, masked) for one in pictures)
     return moments
+
+
+def layer_of(pictures: list[Any], layer: int) -> LayerGaussians:
+    return LayerGaussians.from_moments(
+        moments_of(pictures).layers[layer], layer=layer, epsilon=0.01, precision="float32"
+    )
+
+
+def held_out_of(pictures: list[Any], layer: int) -> HeldOut:
+    nothing_yet = Moments.empty(positions=(GRID >> layer) ** 2, dimensions=CHANNELS[layer])
+    read = [one[layer] for one in pictures].__getitem__
+    return hold_out_folds(nothing_yet, [None] * len(pictures), read, layer=layer, epsilon=0.01)
 
 
 def common_covariance(samples: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
@@ -97,16 +108,17 @@ def test_each_layer_learns_on_its_own_grid(pictures: list[Any]) -> None:
     assert [np.flatnonzero(own.count == 0).tolist() for own in moments.layers] == [[GRID + 1], [0], [0]]
 
 
-def test_the_most_surprised_layer_decides_in_its_own_unit() -> None:
-    squared = [np.zeros((GRID >> layer) ** 2, np.float32) for layer in range(3)]
-    squared[0][0], squared[2][3] = 36.0, 400.0  # 6 at one corner of the finest, 20 at the other of the coarsest
-    hidden = [np.zeros(len(one), np.bool_) for one in squared]
-    units = np.array([2.0, 1.0, 10.0], np.float32)
-    heatmap = layered_heatmap(tuple(squared), hidden, units)
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_a_heatmap_is_as_large_as_the_picture_whatever_the_layer(pictures: list[Any], layer: int) -> None:
+    gaussians = layer_of(pictures, layer)
+    grid = GRID >> layer
+    squared = np.zeros((grid, grid), np.float32)
+    squared[0, -1] = 36.0 * gaussians.unit**2
+    heatmap = gaussians.heatmap_of(squared.reshape(-1), np.zeros(grid**2, np.bool_), sigma=4.0)
     assert heatmap.shape == (4 * GRID, 4 * GRID)
-    assert heatmap[:4, :4].max() == pytest.approx(3.0, rel=0.25) and heatmap[-1, -1] <= 2.0
-    louder = layered_heatmap(tuple(squared), hidden, np.array([2.0, 1.0, 1.0], np.float32))
-    assert louder[-1, -1] == pytest.approx(10 * heatmap[-1, -1], rel=1e-5)
+    row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    assert row < 4 << layer and column >= 4 * GRID - (4 << layer)
+    assert heatmap.max() == pytest.approx(6.0) if layer == 0 else 1.0 < heatmap.max() < 6.0
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.0])
@@ -120,27 +132,20 @@ def test_what_is_hidden_does_not_flow_into_its_neighbours(sigma: float) -> None:
     assert not enlarged(distances, resolution=4 * GRID, sigma=sigma, hidden=np.ones_like(hidden)).any()
 
 
-def test_a_layers_unit_is_what_nine_of_ten_good_pictures_stay_below(pictures: list[Any]) -> None:
-    nothing_yet = LayeredMoments.empty([one.shape for one in pictures[0]])
-    held_out = hold_out_folds(nothing_yet, [None] * 9, pictures.__getitem__, epsilon=0.01)
-    valid = np.ones((4 * GRID, 4 * GRID), np.bool_)
-    usual = held_out.usual(lambda i: valid)
-    for layer in range(3):
-        alone = np.ones(3, np.float32)
-        nothing = [np.ones_like(one[0]) if k != layer else one[0] for k, one in enumerate(held_out.hidden)]
-        heights = [layered_heatmap(tuple(one[i] for one in held_out.squared), nothing, alone).max() for i in range(9)]
-        assert usual[layer] == pytest.approx(np.quantile(heights, 0.9), rel=1e-5)
+def test_the_unit_is_what_nine_of_ten_good_pictures_stay_below(pictures: list[Any]) -> None:
+    gaussians = layer_of(pictures, 1)
+    held_out = held_out_of(pictures, 1)
+    heights = held_out.heights(gaussians, lambda i: np.ones((4 * GRID, 4 * GRID), np.bool_))
+    counted = gaussians.counted_in(heights)
+    again = held_out.heights(counted, lambda i: np.ones((4 * GRID, 4 * GRID), np.bool_))
+    assert np.quantile(again, 0.9) == pytest.approx(1.0, rel=1e-5)
+    assert max(held_out.heights(gaussians, lambda i: np.zeros((4 * GRID, 4 * GRID), np.bool_))) == 0.0
 
 
-def test_two_pictures_are_counted_in_roots_of_the_channels(pictures: list[Any]) -> None:
-    gaussians = LayeredGaussians.from_moments(moments_of(pictures[:2]), epsilon=0.01, precision="float32")
-    np.testing.assert_allclose(gaussians.units, np.sqrt(CHANNELS), rtol=1e-6)
-    assert gaussians.pictures == 2 and PRIOR > 2
-
-
-def test_a_layer_in_which_nothing_can_be_measured_is_counted_in_roots_too(pictures: list[Any]) -> None:
-    units = units_of(moments_of(pictures), np.array([2.0, 0.0, 3.0], np.float32))
-    np.testing.assert_allclose(units, [2.0, 2.0, 3.0])  # √4 channels
+def test_where_nothing_was_held_out_or_measured_the_unit_is_the_root_of_the_channels(pictures: list[Any]) -> None:
+    gaussians = layer_of(pictures[:2], 2)
+    assert gaussians.unit == pytest.approx(np.sqrt(CHANNELS[2])) and gaussians.pictures == 2 and PRIOR > 2
+    assert gaussians.counted_in([0.0, 0.0, 0.0]).unit == gaussians.unit
 
 
 @pytest.mark.parametrize("count", [2, 40])
@@ -155,19 +160,21 @@ def test_the_correlation_ratio_does_not_depend_on_how_many_pictures_there_are(co
     assert correlation_ratio(moments) == pytest.approx(share, abs=0.03)
 
 
-def test_where_parts_lie_alike_the_finest_layer_decides_alone(pictures: list[Any]) -> None:
+@pytest.mark.parametrize("alike", [0, 1, 2, None])
+def test_the_finest_layer_in_which_parts_lie_alike_is_chosen(pictures: list[Any], alike: int | None) -> None:
+    """Else the last one: what stands at a position of a finer one is another place in each picture."""
     rng = np.random.default_rng(3)
     scene = pictures[0]
-    alike = [tuple((one + rng.normal(0.0, 0.1, one.shape)).astype(np.float32) for one in scene) for _ in range(9)]
-    gaussians = LayeredGaussians.from_moments(moments_of(alike), epsilon=0.01, precision="float32")
-    assert len(gaussians.layers) == len(gaussians.units) == len(gaussians.scored) == 1
-    changed = tuple(one.copy() for one in scene)
-    changed[0][3] += 10.0
-    found = [gaussians.heatmap(one, sigma=4.0) for one in (changed, changed[:1])]
-    np.testing.assert_array_equal(*found)
-    assert found[0].argmax() // (4 * GRID) // 4 == 0 and found[0].max() > 3 * gaussians.heatmap(scene, sigma=4.0).max()
-    moved = [pictures[i] for i in range(9)]
-    assert len(LayeredGaussians.from_moments(moments_of(moved), epsilon=0.01, precision="float32").layers) == 3
+
+    def picture(anyhow: tuple[NDArray[np.float32], ...]) -> tuple[NDArray[np.float32], ...]:
+        return tuple(
+            (fixed + rng.normal(0.0, 0.1, fixed.shape)).astype(np.float32)
+            if alike is not None and i >= alike
+            else other
+            for i, (fixed, other) in enumerate(zip(scene, anyhow, strict=True))
+        )
+
+    assert chosen_layer(moments_of([picture(one) for one in pictures])) == (2 if alike is None else alike)
 
 
 def test_pictures_that_are_all_the_same_lie_alike() -> None:
@@ -201,16 +208,14 @@ def test_layers_are_those_of_the_joint_features(lite0: Backbone) -> None:
         np.testing.assert_array_equal(own, joint[:: 1 << layer, :: 1 << layer, first:last])
 
 
-def test_a_picture_is_held_out_from_models_that_have_not_seen_it(pictures: list[Any]) -> None:
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_picture_is_held_out_from_models_that_have_not_seen_it(pictures: list[Any], layer: int) -> None:
     """Nine pictures in eight folds: the first and the last share one."""
-    held_out = hold_out_folds(
-        LayeredMoments.empty([one.shape for one in pictures[0]]), [None] * 9, pictures.__getitem__, epsilon=0.01
-    )
+    held_out = held_out_of(pictures, layer)
     for i in (0, 3):
         others = [one for n, one in enumerate(pictures) if n % 8 != i]
-        model = LayeredGaussians.from_moments(moments_of(others), epsilon=0.01, precision="float32")
-        for found, expected in zip(held_out.squared, model.squared_distances(pictures[i]), strict=True):
-            np.testing.assert_allclose(found[i], expected, rtol=1e-3)
+        expected = layer_of(others, layer).squared_distances(pictures[i][layer])
+        np.testing.assert_allclose(held_out.squared[i], expected, rtol=1e-3)
 
 
 def test_an_edge_may_lie_a_cell_beside_where_it_was() -> None:
@@ -238,20 +243,20 @@ def test_a_neighbour_that_nothing_is_known_of_measures_nothing() -> None:
     assert nearest_neighbour(layer, far).min() > 100
 
 
-@pytest.mark.parametrize(("alike", "layers"), [(0.75, 1), (2.0, 3)])
+@pytest.mark.parametrize(("alike", "layer"), [(0.75, 0), (2.0, 2)])
 def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
     alike: float,
-    layers: int,
+    layer: int,
     dataset: Dataset,
     small_config: DetectionConfig,
     small_model: ModelConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its parts lie alike, so that the finest layer decides alone; whatever lies anyhow is measured by all three."""
-    monkeypatch.setattr("detection.layered._ALIKE", alike)
-    layered = small_config.model_copy(update={"distance": DistanceConfig(covariance="layered")})
-    trained = train(dataset, tmp_path / "model", config=layered, model=small_model, train_parts=7)
+    """Its parts lie alike in the finest layer; whatever lies anyhow is measured in the last."""
+    monkeypatch.setattr("detection.layer._ALIKE", alike)
+    of_a_layer = small_config.model_copy(update={"distance": DistanceConfig(covariance="layer")})
+    trained = train(dataset, tmp_path / "model", config=of_a_layer, model=small_model, train_parts=7)
     loaded = Inspector.load(tmp_path / "model", verify=True)
     statistics = []
     for part in dataset.parts[7:]:
@@ -263,7 +268,7 @@ def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
         statistics.append(trained.decide(scores[0]).statistic)
     assert min(statistics[3:]) > max(trained.threshold, *statistics[:3])  # three good parts, then the defective ones
     gaussians = loaded.models["front"].gaussians
-    assert isinstance(gaussians, LayeredGaussians) and len(gaussians.layers) == layers and (gaussians.units > 0).all()
+    assert isinstance(gaussians, LayerGaussians) and gaussians.layer == layer and gaussians.unit > 0
 
 
 def test_what_touches_a_mask_and_what_is_padding_is_not_seen() -> None:
@@ -271,7 +276,7 @@ def test_what_touches_a_mask_and_what_is_padding_is_not_seen() -> None:
     mask = np.zeros((64, 32), np.bool_)
     mask[32:36, 12:16] = True
     seen = prepare(frame, resolution=64, config=PreprocessConfig(crop="none", registration="none"), mask=mask)
-    unseen = unseen_positions(seen, "layered")
+    unseen = unseen_positions(seen, "layer")
     expected = np.ones((16, 16), np.bool_)
     expected[:, 4:12] = False  # the frame, between padding of 16 pixels left and right
     expected[7:10, 6:9] = True  # the masked cell and its neighbours
@@ -286,9 +291,9 @@ def test_padding_does_not_make_parts_lie_alike(lite0: Backbone) -> None:
     """Noise in a strip, the rest of the square black: nothing is at the same place twice."""
     rng = np.random.default_rng(0)
     strips = [np.repeat(np.repeat(rng.integers(0, 255, (64, 8, 3), np.uint8), 4, 0), 4, 1) for _ in range(6)]
-    model = PaDiM(covariance="layered").fit(strips)
-    assert len(model.gaussians.scored) == 3
-    assert not model.gaussians.scored[0].reshape(64, 64)[:, :24].any()
+    model = PaDiM(covariance="layer").fit(strips)
+    assert isinstance(model.gaussians, LayerGaussians) and model.gaussians.layer == 2
+    assert not model.gaussians.scored.reshape(16, 16)[:, :6].any()
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -299,15 +304,14 @@ def test_positions_that_no_two_pictures_show_say_nothing(pictures: list[Any], co
     assert correlation_ratio(moments.layers[0]) == 0.0
 
 
-@pytest.mark.parametrize("grids", [0, 2, 99, None])
-def test_a_description_of_layers_that_are_not_there_is_refused(grids: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [{"layer": 0}, {"layer": 3}, {"layer": -1}, {"unit": 0}, {"unit": None}, None])
+def test_a_description_of_another_layer_is_refused(scale: dict[str, Any] | None, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    PaDiM(covariance="layered").fit(rng.integers(0, 255, (256, 256, 3), np.uint8) for _ in range(3)).save(
-        tmp_path / "m"
-    )
+    pictures = [rng.integers(0, 255, (256, 256, 3), np.uint8) for _ in range(3)]
+    PaDiM(covariance="layer").fit(pictures).save(tmp_path / "m")
     file = tmp_path / "m" / "padim.json"
     said = json.loads(file.read_text())
-    assert said["grids"] == 3
-    file.write_text(json.dumps({**said, "grids": grids}))
+    assert said["scale"]["layer"] == 2
+    file.write_text(json.dumps({**said, "scale": None if scale is None else {**said["scale"], **scale}}))
     with pytest.raises(ModelError, match=r"train it again|not this model's file"):
         PaDiM.load(tmp_path / "m")
