@@ -29,6 +29,9 @@ from detection.vectors import widened
 
 StateDict = Mapping[str, Tensor]
 
+Features = tuple[NDArray[np.float32], ...]
+"""Of each grid that is looked at an array whose first axis is its positions, the finest grid first."""
+
 _LARGE_BLOCK = 1 << 28  # bytes; the largest layer at 1024² has 100 MB
 
 
@@ -246,7 +249,7 @@ class Backbone:
                 first += len(inside)
         return features
 
-    def layers(self, image: NDArray[np.uint8], *, count: int | None = None) -> tuple[NDArray[np.float32], ...]:
+    def layers(self, image: NDArray[np.uint8], *, count: int | None = None) -> Features:
         """Feature vectors of one picture, of each layer on its own grid.
 
         Parameters

@@ -57,8 +57,9 @@ class DistanceConfig(_Config):
         default="position",
         description="`position`: one Gaussian of picked channels of all layers at each position, as in the paper. "
         "`layer`: one of the network's layers on its own grid, with all its channels: the finest in which parts lie "
-        "alike, as good pictures tell; a covariance at each position that is drawn towards the layer's common one, and "
-        "smoothing of its own. A sixteenth of the memory with `efficientnet_lite0` where that is the finest.",
+        "alike, as good pictures tell, or the last if they do in none; a covariance at each position that is drawn "
+        "towards the layer's common one, and smoothing of its own. With `efficientnet_lite0` a sixteenth of "
+        "the memory, or a thirteenth in its last layer.",
     )
 
 

@@ -21,7 +21,7 @@ from detection.inspector import (
 from detection.padim import BACKBONE_FILE, PaDiM, write_backbone
 from detection.storage import new_folder, sha256_of_file
 from detection.training_state import read_moments, require_moments
-from detection.view_training import HeldOut, TrainingPictures, fit_and_hold_out, held_out_scores
+from detection.view_training import HeldOut, Learned, TrainingPictures, fit_and_hold_out, held_out_scores
 
 
 def extend(
@@ -68,7 +68,8 @@ def extend(
     distances, stay those of the model that is extended.
 
     The threshold is that of `held_out_threshold` over all good parts that were held out from what scored them. A new
-    part is scored by the models of all the others, earlier and new, exactly. Of an earlier part only the number is
+    part is scored by the models of all the others, earlier and new, exactly, or where one layer is measured by those
+    of all but an eighth. Of an earlier part only the number is
     there that it had when it was new: by models without it, but of fewer parts, in which good parts are farther away.
     So the threshold errs to the high side where the earlier parts are many and the new ones change much. It is an
     estimate whatever set the threshold before: parts that a person chose to look at are not drawn like the next one,
@@ -106,8 +107,7 @@ def extend(
                 pictures,
                 config=before.config,
                 folder=target,
-                earlier=read_moments(_place(model, view), before.config, before.gaussians),
-                before=before.gaussians,
+                earlier=Learned(before.gaussians, read_moments(_place(model, view), before.config, before.gaussians)),
                 state=new_view_folder(target, view),
             )
             if info.frame_shapes[view] not in (None, pictures.frame_shape):

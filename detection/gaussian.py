@@ -13,9 +13,6 @@ from detection.mahalanobis import squared_mahalanobis
 from detection.moments import Float32, Moments
 from detection.whitening import whitening_factors
 
-Features = tuple[Float32, ...]
-"""Of each of a network's grids that are looked at an array whose first axis is its positions, the finest grid first."""
-
 
 class Gaussians(ABC):
     """What training learned of a view: Gaussians on a grid of positions.
@@ -70,14 +67,18 @@ class Gaussians(ABC):
 
 def hidden_on(scored: NDArray[np.bool_], unseen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """Return which positions (P,) of a grid have no Gaussian or are not seen; `unseen` is of the finest grid."""
-    return ~scored if unseen is None else ~scored | coarser(unseen, len(scored))
+    here = coarser(unseen, len(scored))
+    return ~scored if here is None else ~scored | here
 
 
-def coarser(marked: NDArray[np.bool_], positions: int) -> NDArray[np.bool_]:
-    """Return which positions (P',) of a coarser grid hold a marked one (P,)."""
-    grid, fine = math.isqrt(positions), math.isqrt(len(marked))
+def coarser(unseen: NDArray[np.bool_] | None, positions: int) -> NDArray[np.bool_] | None:
+    """Return which positions (P,) of a grid are not seen, since half or more of it (P',) on the finest grid is not."""
+    if unseen is None:
+        return None
+    grid, fine = math.isqrt(positions), math.isqrt(len(unseen))
     within = fine // grid
-    return marked.reshape(grid, within, grid, within).any(axis=(1, 3)).reshape(-1)
+    share: NDArray[np.float64] = unseen.reshape(grid, within, grid, within).mean(axis=(1, 3))
+    return share.reshape(-1) >= 0.5
 
 
 @dataclass(frozen=True)

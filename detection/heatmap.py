@@ -43,7 +43,7 @@ def smooth_heatmap(
 
 
 def heatmap_of(
-    squared: NDArray[np.float32], *, sigma: float, hidden: NDArray[np.bool_] | None = None
+    squared: NDArray[np.float32], hidden: NDArray[np.bool_] | None = None, *, sigma: float
 ) -> NDArray[np.float32]:
     """Return the smooth heatmap (R, R) float32 of squared distances (P,) float32, of which some may be `hidden`."""
     grid = math.isqrt(len(squared))

@@ -1,4 +1,4 @@
-"""One layer of the network by itself, on its own grid: the finest one in which parts lie alike."""
+"""One layer of the network by itself, on its own grid: the finest one in which parts lie alike, or the last."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.backbones import Features
 from detection.config import Precision
-from detection.gaussian import Features, Gaussians, PositionGaussians, coarser
+from detection.gaussian import Gaussians, PositionGaussians, coarser
 from detection.heatmap import STRIDE, enlarged
 from detection.moments import Moments
 
@@ -55,12 +56,13 @@ class LayeredMoments:
         """Add pictures one by one: features (P, d) float32 of each layer, and the finest's unseen positions."""
         for features, unseen in pictures:
             for layer, one in zip(self.layers, features, strict=True):
-                hidden = None if unseen is None else coarser(unseen, len(one))[np.newaxis]
-                layer.update(one[np.newaxis], masked=hidden)
+                layer.update_each([(one, coarser(unseen, len(one)))])
 
 
 def chosen_layer(moments: LayeredMoments) -> int:
     """Return which layer says the most of where something is wrong: the finest in which parts lie alike, or the last.
+
+    The last one, that is, of those that see anything of the parts, which coarse cells of narrow pictures do not.
 
     Notes
     -----
@@ -69,8 +71,9 @@ def chosen_layer(moments: LayeredMoments) -> int:
     what a fine layer sees at a position is another place of the part in each picture; the last layer's channels care
     the least.
     """
-    alike = (i for i, layer in enumerate(moments.layers) if correlation_ratio(layer) >= _ALIKE)
-    return next(alike, len(moments.layers) - 1)
+    seeing = [i for i, layer in enumerate(moments.layers) if layer.scored().any()]
+    alike = (i for i in seeing if correlation_ratio(moments.layers[i]) >= _ALIKE)
+    return next(alike, max(seeing, default=0))
 
 
 def correlation_ratio(moments: Moments) -> float:

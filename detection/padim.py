@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 
-from detection.backbones import Backbone, fastest_arithmetic, pretrained, restored, total_channels
+from detection.backbones import Backbone, Features, fastest_arithmetic, pretrained, restored, total_channels
 from detection.config import (
     MAX_SIGMA,
     BackboneName,
@@ -22,7 +22,7 @@ from detection.config import (
     PreprocessConfig,
 )
 from detection.errors import ModelError, PictureError, WeightsError
-from detection.gaussian import Features, Gaussians
+from detection.gaussian import Gaussians
 from detection.heatmap import positions_of
 from detection.layer import LayeredMoments, LayerGaussians
 from detection.moments import Moments
@@ -73,17 +73,17 @@ class PaDiM:
     resolution : int
         Side R of the network's input and of the heatmap: 256, 512 or 1024 pixels.
     n_features : int
-        Channels picked at random from all layers, d.
+        Of "position": channels picked at random from all layers, d.
     precision : str
         "float32" or "bfloat16" storage of the whitening factors.
     seed : int
-        Picks the channels.
+        Picks these channels.
     network : str
         How the network computes: "exact", "folded", "bfloat16" or "auto"; see `ModelConfig.network`.
     epsilon : float
         Added to the covariance's diagonal.
     smoothing_sigma : float
-        Of the heatmap's Gaussian filter, in pixels.
+        Of the heatmap's Gaussian filter, in pixels; of "position".
     covariance : str
         "position": one Gaussian at each position, as in the paper; "layer": see `detection.layer.LayerGaussians`.
 
@@ -246,7 +246,8 @@ class PaDiM:
         Returns
         -------
         (R, R) float32
-            Mahalanobis distance, enlarged to the network's input and smoothed; over the padded square.
+            Mahalanobis distance, enlarged to the network's input and smoothed; over the padded square. That of a layer
+            with d channels is divided by √d, or in an inspector's model by what good pictures stay below.
 
         Raises
         ------

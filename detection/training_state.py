@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from detection.backbones import ARCHITECTURES
+from detection.backbones import ARCHITECTURES, Features
 from detection.config import Covariance, ModelConfig
 from detection.errors import ModelError
-from detection.gaussian import Features, Gaussians, PositionGaussians
+from detection.gaussian import Gaussians, PositionGaussians
 from detection.heatmap import STRIDE
 from detection.layer import LayeredMoments, LayerGaussians, chosen_layer
 from detection.moments import Moments, packed_length
@@ -93,7 +93,7 @@ def gaussians_from(tensors: Mapping[str, NDArray[Any]], *, pictures: int, scale:
 
 
 def scale_of(gaussians: Gaussians) -> LayerScale | None:
-    """Return which layer a model looks at, and its unit; None where it looks at all."""
+    """Return which layer a model looks at, and its unit; None where it looks at channels of all."""
     return LayerScale(layer=gaussians.layer, unit=gaussians.unit) if isinstance(gaussians, LayerGaussians) else None
 
 

@@ -12,12 +12,12 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.backbones import Backbone
+from detection.backbones import Backbone, Features
 from detection.config import Covariance, DetectionConfig, ModelConfig
 from detection.datasets import sha256_of
 from detection.decisions import image_score
 from detection.errors import DatasetError, ModelError
-from detection.gaussian import Features, Gaussians, coarser, hidden_on
+from detection.gaussian import Gaussians, coarser, hidden_on
 from detection.heatmap import pixels_of
 from detection.layer import LayeredMoments, LayerGaussians, chosen_layer
 from detection.moments import Moments
@@ -26,6 +26,8 @@ from detection.pictures import decode_picture, read_bytes, read_ignored
 from detection.preprocess import Prepared, Reference, prepare
 from detection.training_state import gaussians_of, grid_shapes, learn, no_moments, write_moments
 from detection.whitening import leave_one_out
+
+Pixels = NDArray[np.bool_]
 
 _READERS = 2  # threads that read, decode and prepare pictures ahead of the network
 _FOLDS = 8  # of training pictures that are held out together where a layer has a common covariance
@@ -109,7 +111,7 @@ class TrainingPictures:
         Yields
         ------
         tuple of (P, d) float32
-            Features on each of the model's grids. From then on `unseen`, `valid` and `score` know this picture.
+            Features on each grid that is learned from. From then on `unseen`, `valid` and `score` know this picture.
 
         Raises
         ------
@@ -212,10 +214,10 @@ class HeldOut:
             found.append(pictures.score(i, heatmap, self.hidden[i]))
         return found
 
-    def heights(self, gaussians: LayerGaussians, valid: Callable[[int], NDArray[np.bool_]]) -> list[float]:
-        """Return the highest valid pixel of each picture's heatmap; `valid` gives a picture's pixels (R, R) bool."""
+    def heights(self, gaussians: LayerGaussians, valid: Callable[[int, NDArray[np.bool_]], Pixels]) -> list[float]:
+        """Return the highest pixel of each picture's heatmap that counts; see `TrainingPictures.valid`."""
         return [
-            float(gaussians.heatmap_of(squared, hidden, sigma=0)[valid(i)].max(initial=0))
+            float(gaussians.heatmap_of(squared, hidden, sigma=0)[valid(i, hidden)].max(initial=0))
             for i, (squared, hidden) in enumerate(zip(self.squared, self.hidden, strict=True))
         ]
 
@@ -237,13 +239,20 @@ def held_out_scores(fitted: Sequence[tuple[TrainingPictures, Gaussians, HeldOut 
     return [] if len(views) < len(fitted) else [list(part) for part in zip(*views, strict=True)]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A view's model and the moments that it was made of, to learn on from."""
+
+    gaussians: Gaussians
+    moments: Moments | LayeredMoments
+
+
 def fit_and_hold_out(
     pictures: TrainingPictures,
     *,
     config: ModelConfig,
     folder: Path | None = None,
-    earlier: Moments | LayeredMoments | None = None,
-    before: Gaussians | None = None,
+    earlier: Learned | None = None,
     state: Path | None = None,
 ) -> tuple[Gaussians, HeldOut | None]:
     """Train one view on all its pictures, and look at each picture as a model of all the others would.
@@ -256,10 +265,8 @@ def fit_and_hold_out(
         Regularisation and precision of the model.
     folder : Path, optional
         On a disk with room for the features of all pictures; that of temporary files by default.
-    earlier : Moments or LayeredMoments, optional
-        Of pictures that the model has learned from before; updated in place and lost.
-    before : Gaussians, optional
-        The model of these earlier pictures: its layer and unit stay.
+    earlier : Learned, optional
+        From other pictures before: layer and unit stay. Its moments are updated in place and lost.
     state : Path, optional
         Folder to keep the moments of all pictures in, for a later training.
 
@@ -268,8 +275,8 @@ def fit_and_hold_out(
     Gaussians
         Trained on all pictures.
     HeldOut or None
-        Of each picture, by the earlier ones and all the others; None for two pictures altogether, of which one alone
-        has no covariance.
+        Of each picture, by the earlier ones and all the others, or of a layer all others but an eighth; None for two
+        pictures altogether, of which one alone has no covariance.
 
     Raises
     ------
@@ -281,12 +288,12 @@ def fit_and_hold_out(
     Every picture is read once. Its features wait in a temporary file, because what leaves it out is known only when
     all have been seen. What stays in memory of each picture is a number for each position.
     """
-    moments = no_moments(config, pictures.covariance) if earlier is None else earlier
+    moments = no_moments(config, pictures.covariance) if earlier is None else earlier.moments
+    before = None if earlier is None else earlier.gaussians
     shapes = grid_shapes(config, pictures.covariance)
-    others = None
-    if isinstance(earlier, LayeredMoments) and isinstance(before, LayerGaussians):
-        others = earlier.layers[before.layer].copy()
-    held_out, layer = None, None
+    others, held_out, layer = None, None, None
+    if isinstance(moments, LayeredMoments) and isinstance(before, LayerGaussians):
+        others = moments.layers[before.layer].copy()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
 
@@ -320,11 +327,10 @@ def fit_and_hold_out(
         write_moments(state, moments)
     gaussians = gaussians_of(moments, config, layer=layer)
     if isinstance(gaussians, LayerGaussians):
-        if isinstance(before, LayerGaussians):
+        if isinstance(before, LayerGaussians) and before.pictures > 2:  # of two none was held out to be counted in
             gaussians = replace(gaussians, unit=before.unit)
         elif held_out is not None:
-            hidden = held_out.hidden
-            gaussians = gaussians.counted_in(held_out.heights(gaussians, lambda i: pictures.valid(i, hidden[i])))
+            gaussians = gaussians.counted_in(held_out.heights(gaussians, pictures.valid))
     return gaussians, held_out
 
 
@@ -362,15 +368,11 @@ def hold_out_folds(
     for fold in range(min(_FOLDS, count)):
         left_out = range(fold, count, _FOLDS)
         moments = earlier.copy()
-        moments.update_each((read(i), _on(unseen[i], positions)) for i in range(count) if i not in left_out)
+        moments.update_each((read(i), coarser(unseen[i], positions)) for i in range(count) if i not in left_out)
         gaussians = LayerGaussians.from_moments(moments, layer=layer, epsilon=epsilon, precision="float32")
         for i in left_out:
             squared[i], hidden[i] = gaussians.squared_distances(read(i)), gaussians.hidden(unseen[i])
     return HeldOut(squared, hidden)
-
-
-def _on(unseen: NDArray[np.bool_] | None, positions: int) -> NDArray[np.bool_] | None:
-    return None if unseen is None else coarser(unseen, positions)
 
 
 def _read_features(file: IO[bytes], shapes: Sequence[tuple[int, int]], layer: int, picture: int) -> NDArray[np.float32]:

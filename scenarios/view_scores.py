@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -13,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.backbones import Backbone, pretrained, total_channels
+from detection.backbones import Backbone, Features, pretrained, total_channels
 from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, ScoreConfig
 from detection.decisions import image_score
 from detection.errors import PictureError
-from detection.gaussian import Features, PositionGaussians, hidden_on
+from detection.gaussian import PositionGaussians, hidden_on
 from detection.heatmap import STRIDE, heatmap_of, pixels_of
 from detection.layer import LayeredMoments, LayerGaussians
 from detection.moments import Moments
@@ -135,8 +136,8 @@ def score_view(job: ViewJob) -> ViewScores:
 
     Notes
     -----
-    A picture that cannot be prepared (no outline, not registered) trains nothing and scores infinitely: on the line its
-    part is rechecked, and no threshold lets it pass.
+    A picture that cannot be prepared (no outline, not registered) trains nothing and scores infinitely, as does one of
+    which nothing is left to score: on the line its part is rechecked, and no threshold lets it pass.
     """
     model = resolved(job.model)
     grid = model.resolution // STRIDE
@@ -161,10 +162,13 @@ def score_view(job: ViewJob) -> ViewScores:
                 measured = features.alternative_distances(job.alternative, trained)
             for i, make_heatmap, squared, hidden in measured:
                 heatmap = make_heatmap(squared, hidden, sigma=job.ways[0].smoothing_sigma)
-                valid = features.valid_pixels(i) & pixels_of(~hidden, resolution=model.resolution)
-                for way, config in enumerate(job.ways):
-                    width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
-                    scores[draw, way, i] = image_score(heatmap, valid, config=config, picture_width_mm=width, name=name)
+                valid = features.valid_pixels(i, hidden)
+                width, name = job.pictures.picture_width_mm, str(job.pictures.files[i])
+                with suppress(PictureError):  # nothing is left to score
+                    scores[draw, :, i] = [
+                        image_score(heatmap, valid, config=config, picture_width_mm=width, name=name)
+                        for config in job.ways
+                    ]
                 if draw == len(job.draws) - 1 and i in job.keep:
                     heatmaps[job.keep.index(i)] = np.where(valid, heatmap, 0)[::STRIDE, ::STRIDE]
     return ViewScores(scores, heatmaps, pictures)
@@ -270,12 +274,8 @@ class _Features:
                 layer=layer,
                 epsilon=self._model.epsilon,
             )
-            hidden = held_out.hidden
-            gaussians = gaussians.counted_in(
-                held_out.heights(
-                    gaussians, lambda n: self.valid_pixels(known[n]) & pixels_of(~hidden[n], resolution=self._side)
-                )
-            )
+            heights = held_out.heights(gaussians, lambda n, hidden: self.valid_pixels(known[n], hidden))
+            gaussians = gaussians.counted_in(heights)
         for i in self.valid:
             if held_out is not None and i in known:
                 n = known.index(i)
@@ -294,15 +294,12 @@ class _Features:
                 squared = found.squared_distances_without(known.index(i), self.of(i)[0])
             else:
                 squared = found.squared_distances(self.of(i)[0])
-            yield i, _single_heatmap, squared, hidden_on(found.scored, self.unseen[i])
+            yield i, heatmap_of, squared, hidden_on(found.scored, self.unseen[i])
 
-    def valid_pixels(self, i: int) -> NDArray[np.bool_]:
-        """Return which pixels (R, R) of picture i count."""
-        return np.unpackbits(self.valid[i]).reshape(self._side, self._side).astype(np.bool_)
-
-
-def _single_heatmap(squared: NDArray[np.float32], hidden: NDArray[np.bool_], *, sigma: float) -> NDArray[np.float32]:
-    return heatmap_of(squared, sigma=sigma, hidden=hidden)
+    def valid_pixels(self, i: int, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which pixels (R, R) of picture i count; some of the model's positions (P,) are hidden."""
+        pixels = np.unpackbits(self.valid[i]).reshape(self._side, self._side).astype(np.bool_)
+        return pixels & pixels_of(~hidden, resolution=self._side)
 
 
 def random_directions(channels: int, model: ModelConfig) -> NDArray[np.float32]:

@@ -52,18 +52,35 @@ def test_is_what_training_with_all_parts_gives(dataset, good, small_config, smal
     assert statistics[0][:EARLIER] != pytest.approx(statistics[1][:EARLIER], rel=1e-3)
 
 
-def test_a_layer_learns_on_and_is_counted_as_before(dataset, good, small_config, small_model, tmp_path):
+@pytest.mark.parametrize(("alike", "layer"), [(0.75, 0), (2.0, 2)])
+def test_a_layer_learns_on_and_is_counted_as_before(
+    alike, layer, dataset, good, small_config, small_model, tmp_path, monkeypatch
+):
+    """Even where the candidate would choose another one."""
     config = small_config.model_copy(update={"distance": DistanceConfig(covariance="layer")})
+    monkeypatch.setattr("detection.layer._ALIKE", alike)
     train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=EARLIER, keep_state=True)
+    whole = train(dataset, config=config, model=small_model)
+    monkeypatch.setattr("detection.layer._ALIKE", 0.75)
     extended = candidate_of(tmp_path / "parent", good[EARLIER:], tmp_path / "candidate")
-    before, whole = Inspector.load(tmp_path / "parent"), train(dataset, config=config, model=small_model)
+    before = Inspector.load(tmp_path / "parent")
     for view in whole.views:
-        new, old = (inspector.models[view].gaussians for inspector in (extended, whole))
+        new, old, parent = (each.models[view].gaussians for each in (extended, whole, before))
         one, other = new.positions.factors, old.positions.factors
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3 * np.abs(other).max())
-        assert (new.layer, new.unit) == (before.models[view].gaussians.layer, before.models[view].gaussians.unit)
+        assert new.layer == parent.layer == layer and new.unit == parent.unit
     statistics = [part.held_out_statistic for part in extended.info.trained_with]
     assert all(np.isfinite(statistics)) and extended.threshold == held_out_threshold(statistics, alpha=0.05)
+
+
+def test_of_two_parts_none_was_held_out_for_a_unit_to_keep(dataset, good, small_config, small_model, tmp_path):
+    config = small_config.model_copy(update={"distance": DistanceConfig(covariance="layer")})
+    train(dataset, tmp_path / "parent", config=config, model=small_model, train_parts=2, keep_state=True)
+    extended = candidate_of(tmp_path / "parent", good[2:], tmp_path / "candidate")
+    whole = train(dataset, config=config, model=small_model)
+    for view in whole.views:
+        new, old = (each.models[view].gaussians for each in (extended, whole))
+        assert new.unit == pytest.approx(old.unit, rel=0.3) and new.unit != pytest.approx(24**0.5)
 
 
 def test_threshold_is_of_parts_that_no_model_had_seen_that_scored_them(candidate, parent, small_config):

@@ -97,15 +97,15 @@ def test_padding_does_not_make_the_common_covariance_smaller() -> None:
 
 
 def test_each_layer_learns_on_its_own_grid(pictures: list[Any]) -> None:
-    masked = np.zeros(GRID**2, dtype=np.bool_)
-    masked[GRID + 1] = True  # row 1, column 1: in the first cell of every coarser grid
-    moments = moments_of(pictures, masked)
+    unseen = np.zeros((GRID, GRID), dtype=np.bool_)
+    unseen[:2, 1] = True  # half of the first cell of the next grid, an eighth of that of the last
+    moments = moments_of(pictures, unseen.reshape(-1))
     for layer, own in enumerate(moments.layers):
         alone = Moments.empty(positions=(GRID >> layer) ** 2, dimensions=CHANNELS[layer])
-        alone.update(np.stack([one[layer] for one in pictures]), masked=np.tile(coarser(masked, len(own.mean)), (9, 1)))
+        alone.update_each((one[layer], coarser(unseen.reshape(-1), len(own.mean))) for one in pictures)
         np.testing.assert_allclose(own.mean, alone.mean, rtol=1e-6)
         np.testing.assert_allclose(own.comoment, alone.comoment, rtol=1e-3, atol=1e-3)
-    assert [np.flatnonzero(own.count == 0).tolist() for own in moments.layers] == [[GRID + 1], [0], [0]]
+    assert [np.flatnonzero(own.count == 0).tolist() for own in moments.layers] == [[1, GRID + 1], [0], []]
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -135,16 +135,16 @@ def test_what_is_hidden_does_not_flow_into_its_neighbours(sigma: float) -> None:
 def test_the_unit_is_what_nine_of_ten_good_pictures_stay_below(pictures: list[Any]) -> None:
     gaussians = layer_of(pictures, 1)
     held_out = held_out_of(pictures, 1)
-    heights = held_out.heights(gaussians, lambda i: np.ones((4 * GRID, 4 * GRID), np.bool_))
+    heights = held_out.heights(gaussians, lambda i, hidden: np.ones((4 * GRID, 4 * GRID), np.bool_))
     counted = gaussians.counted_in(heights)
-    again = held_out.heights(counted, lambda i: np.ones((4 * GRID, 4 * GRID), np.bool_))
+    again = held_out.heights(counted, lambda i, hidden: np.ones((4 * GRID, 4 * GRID), np.bool_))
     assert np.quantile(again, 0.9) == pytest.approx(1.0, rel=1e-5)
-    assert max(held_out.heights(gaussians, lambda i: np.zeros((4 * GRID, 4 * GRID), np.bool_))) == 0.0
+    assert max(held_out.heights(gaussians, lambda i, hidden: np.zeros((4 * GRID, 4 * GRID), np.bool_))) == 0.0
 
 
 def test_where_nothing_was_held_out_or_measured_the_unit_is_the_root_of_the_channels(pictures: list[Any]) -> None:
     gaussians = layer_of(pictures[:2], 2)
-    assert gaussians.unit == pytest.approx(np.sqrt(CHANNELS[2])) and gaussians.pictures == 2 and PRIOR > 2
+    assert gaussians.unit == pytest.approx(np.sqrt(CHANNELS[2])) and gaussians.pictures == 2
     assert gaussians.counted_in([0.0, 0.0, 0.0]).unit == gaussians.unit
 
 
@@ -268,7 +268,8 @@ def test_a_trained_inspector_is_saved_whole_and_finds_what_is_wrong(
         statistics.append(trained.decide(scores[0]).statistic)
     assert min(statistics[3:]) > max(trained.threshold, *statistics[:3])  # three good parts, then the defective ones
     gaussians = loaded.models["front"].gaussians
-    assert isinstance(gaussians, LayerGaussians) and gaussians.layer == layer and gaussians.unit > 0
+    assert isinstance(gaussians, LayerGaussians) and gaussians.layer == layer
+    assert gaussians.unit != pytest.approx(np.sqrt(gaussians.positions.mean.shape[1]))  # counted in what was held out
 
 
 def test_what_touches_a_mask_and_what_is_padding_is_not_seen() -> None:
@@ -294,6 +295,15 @@ def test_padding_does_not_make_parts_lie_alike(lite0: Backbone) -> None:
     model = PaDiM(covariance="layer").fit(strips)
     assert isinstance(model.gaussians, LayerGaussians) and model.gaussians.layer == 2
     assert not model.gaussians.scored.reshape(16, 16)[:, :6].any()
+
+
+def test_a_layer_that_sees_nothing_of_narrow_parts_is_not_chosen() -> None:
+    """Eight pixels of 256, noise: half a cell of the last layer at most, two cells of the finest."""
+    rng = np.random.default_rng(0)
+    narrow = [rng.integers(0, 255, (256, 8, 3), np.uint8) for _ in range(4)]
+    model = PaDiM(covariance="layer").fit(narrow)
+    assert isinstance(model.gaussians, LayerGaussians) and model.gaussians.scored.any()
+    assert model.score(np.full((256, 8, 3), 255, np.uint8)).max() > 0
 
 
 @pytest.mark.parametrize("count", [0, 1])
