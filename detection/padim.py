@@ -324,7 +324,8 @@ class PaDiM:
             pictures=gaussians.pictures,
         )
         write_json(folder / DESCRIPTION_FILE, description)
-        write_tensors(folder / TENSORS_FILE, {"channels": self.channels, **tensors_of(gaussians)})
+        picked = {"channels": self.channels} if description.scale is None else {}
+        write_tensors(folder / TENSORS_FILE, picked | tensors_of(gaussians))
 
     @classmethod
     def read_gaussians(cls, folder: Path, backbone: Backbone) -> "PaDiM":
@@ -336,10 +337,9 @@ class PaDiM:
                 f"{folder}: made for {config.backbone} ({arithmetic_of(config)}), not for {backbone.name} "
                 f"({backbone.arithmetic}); train it again"
             )
-        expected = shapes_of(config, scale)
-        count = config.n_features if scale is None else total_channels(config.backbone)
-        tensors = read_tensors(folder / TENSORS_FILE, {"channels": ((count,), np.int64), **expected})
-        channels = tensors.pop("channels")
+        picked = {"channels": ((config.n_features,), np.int64)} if scale is None else {}
+        tensors = read_tensors(folder / TENSORS_FILE, picked | shapes_of(config, scale))
+        channels = tensors.pop("channels") if scale is None else pick_channels(config, "layer")
         if channels[0] < 0 or channels[-1] >= total_channels(config.backbone) or (np.diff(channels) <= 0).any():
             raise ModelError(f"{folder / TENSORS_FILE}: the channels are no ascending indices; train it again")
         return cls.assemble(
