@@ -1,9 +1,7 @@
 """A line that is killed, loses power or runs out of room: nothing is lost, nothing half is taken for whole."""
 
-import os
 import random
 import shutil
-import signal
 import time
 
 import pytest
@@ -119,10 +117,10 @@ def test_a_thousand_parts_with_kills_at_random(tmp_path):
     kills, begun, bins = 0, 0, 0
     while begun < count:
         log = tmp_path / f"log-{kills}"
-        child = start_line(address, range(begun, count), log)
+        line = start_line(address, range(begun, count), log)
         time.sleep(rng.uniform(0.1, 0.4))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        line.kill()
+        line.join()
         kills += 1
         before = begun
         with Database(Address.parse(address)) as database:

@@ -1,10 +1,13 @@
 """A cell whose pictures are made beforehand: the real cycle, records and judging, without physics and network."""
 
+import itertools
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -203,40 +206,38 @@ def run_until_killed(address: str, numbers: range, ticks: int, log: Path) -> int
     Steps are the devices' calls, and each write, synchronisation, renaming and commit of the records. What was done
     is appended to `log`.
     """
-    done = 0
-
-    def watch(what: str) -> None:
-        nonlocal done
-        if done == ticks:
-            os.kill(os.getpid(), signal.SIGKILL)
-        done += 1
-
-    _, status = os.waitpid(start_line(address, numbers, log, watch), 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, log.read_text()[-2000:]
+    line = start_line(address, numbers, log, ticks)
+    line.join()
+    assert line.exitcode in (0, -signal.SIGKILL)
     return len(log.read_text().splitlines())
 
 
-def start_line(address: str, numbers: range, log: Path, watch: Tick = lambda what: None) -> int:
-    """Start to inspect parts in a process of its own and return its id; `watch` is told each step before `log` is."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        write, turn = os.write, threading.Lock()
+def start_line(address: str, numbers: range, log: Path, ticks: int | None = None) -> BaseProcess:
+    """Start to inspect parts in a process of its own, which appends each step to `log` and dies at its `ticks`-th."""
+    # Forked from a process without threads: a fork of the tests' own may wait for ever for a lock that a thread held.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    log.touch()
+    with patch.dict(os.environ, {"PYTHONPATH": str(Path(__file__).parent)}):
+        line = context.Process(target=_run_ticking, args=(address, numbers, log, ticks))
+        line.start()
+    return line
 
-        def tick(what: str) -> None:
-            with turn:  # the archive's threads tick, too
-                watch(what)
-                write(out, f"{what}\n".encode())
 
-        _tick_on_files(tick)
-        _tick_on_commits(tick)
-        run_line(address, numbers, tick)
-        os._exit(0)
-    except BaseException as error:
-        os.write(2, repr(error).encode())
-        os._exit(1)
+def _run_ticking(address: str, numbers: range, log: Path, ticks: int | None) -> None:
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    write, turn, done = os.write, threading.Lock(), itertools.count()
+
+    def tick(what: str) -> None:
+        with turn:  # the archive's threads tick, too
+            if next(done) == ticks:
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(out, f"{what}\n".encode())
+
+    _tick_on_files(tick)
+    _tick_on_commits(tick)
+    run_line(address, numbers, tick)
+    os._exit(0)  # no step is counted after the last part's
 
 
 def _tick_on_files(tick: Tick) -> None:
