@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -124,7 +125,7 @@ class Piece:
     beyond : bool
         Whether fewer views than the vote needs show its defect.
     statistics : (m,) float64
-        Of its visits, in units of T; infinite for a recheck.
+        Of its visits, in units of T; infinite for a recheck, also of a part that could not be inspected whole.
     """
 
     name: str
@@ -145,11 +146,12 @@ class Piece:
 
 
 def pieces_of(material: Material, judged: Judged, *, k: int) -> list[Piece]:
-    """Put the visits together; refuses a piece that came once."""
+    """Put the visits together, rechecks of those among them that were not whole; refuses a piece that came once."""
     visits: dict[str, list[int]] = {}
     for i, studied in enumerate(material.parts):
         visits.setdefault(studied.piece, []).append(i)
-    once = [name for name, some in visits.items() if len(some) < 2]
+    lost = Counter(each.piece for each in material.lost)
+    once = [name for name, some in visits.items() if len(some) + lost[name] < 2]
     if once:
         raise DatasetError(
             f"{material.dataset.folder}: piece {once[0]} was inspected once; give each at least two visits (column "
@@ -160,8 +162,11 @@ def pieces_of(material: Material, judged: Judged, *, k: int) -> list[Piece]:
         first = material.parts[some[0]]
         # Whether the vote can find it is a property of the piece: visits differ by a few pixels that are seen.
         beyond = all(material.parts[i].beyond_vote(k) for i in some)
-        statistics = judged.statistics[some] / judged.threshold
+        statistics = np.append(judged.statistics[some] / judged.threshold, np.full(lost[name], np.inf))
         pieces.append(Piece(name, first.said, first.good, beyond, statistics))
+    for name, good in {each.piece: each.good for each in material.lost if each.piece not in visits}.items():
+        said = "never whole, good" if good else "never whole, defective"
+        pieces.append(Piece(name, said, good, False, np.full(lost[name], np.inf)))
     return pieces
 
 

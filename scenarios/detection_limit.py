@@ -262,8 +262,8 @@ def curves(limits: Sequence[Limit], frozen: Frozen) -> Plot:
 
 def _materials(
     client: Client, preset: Preset, *, dataset: Path | None, cell: str, part: str, seed: int, folder: Path
-) -> tuple[Material, Material, int]:
-    """Parts to train with, parts to judge, and how many were ordered and are missing."""
+) -> tuple[Material, Material]:
+    """Parts to train with and parts to judge; all that could not be inspected whole are the latter's."""
     if dataset is None:
         parts = PaperParts(preset.good, 1, preset.camera)
         order = paper_order(parts, cell=cell, part=part, seed=seed)
@@ -271,8 +271,8 @@ def _materials(
         limit = defective_order(preset, cell=cell, part=part, seed=seed + 1)
         defective = made_by_twin(client, limit, folder / "defective")
         train, rest = good.parts[: preset.trained], good.parts[preset.trained :]
-        missing = preset.good + len(limit.numbers) - len(good.parts) - len(defective.parts)
-        return Material(train, good.dataset), Material(rest + defective.parts, good.dataset), missing
+        judged = Material(rest + defective.parts, good.dataset, good.lost + defective.lost)
+        return Material(train, good.dataset), judged
     read = read_material(dataset)
     good_parts = [studied for studied in read.parts if studied.good]
     half = len(good_parts) // 2
@@ -290,7 +290,7 @@ def _materials(
             f"{dataset}: part {unsized[0]} has not one defect with a size; say in truth/parts.csv what is wrong with "
             'each defective part, as [{"kind": …, "size_mm": …}], and leave out those with several'
         )
-    return Material(tuple(good_parts[:half]), read.dataset), Material(rest, read.dataset), 0
+    return Material(tuple(good_parts[:half]), read.dataset), Material(rest, read.dataset)
 
 
 def _main(
@@ -323,7 +323,7 @@ def _main(
         }
         begin(out, settings)
         with workers(scheduler) as client:
-            training, judged, missing = _materials(
+            training, judged = _materials(
                 client, chosen, dataset=dataset, cell=cell, part=part, seed=seed, folder=out / "pictures"
             )
             what = {"cell": Configured(detection, model, masked=training.dataset.masked)}
@@ -335,7 +335,7 @@ def _main(
         study = Study(
             name="detection_limit",
             title="What this cell finds",
-            findings=findings_of(limits, frozen, k=k, missing=missing),
+            findings=findings_of(limits, frozen, k=k, missing=len(judged.lost)),
             tables=tables_of(limits, rejected, k=k),
             plots=[curves(limits, frozen)],
             figures=figures_of(limits, frozen, k=k),

@@ -17,7 +17,7 @@ from cell.commands.console import clearing, confirming, errors
 from cell.interfaces import CellError, ConfigError
 from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
-from scenarios.material import Material, Studied, read_material, with_options
+from scenarios.material import Lost, Material, Studied, read_material, with_options
 
 
 def pieces_in(production: ProductionFile, *, good: int, defective: int) -> list[int]:
@@ -65,6 +65,7 @@ def collected_by_hand(
         raise CellError("A person lays the parts down again: run the study at a terminal")
     production, parts = order.production.content, list[Studied]()
     alone = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
+    lost: list[Lost] = []
     for done, piece in enumerate(pieces):
         place, batch = folder / f"{piece:05}", production.batch_of(piece)
         if not place.exists():
@@ -96,7 +97,8 @@ def collected_by_hand(
             replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
             for studied in read.parts
         ]
-    return Material(tuple(parts), read.dataset)
+        lost += [Lost(f"{piece:05}", "", good=not batch.defects)] * (visits - len(read.parts))
+    return Material(tuple(parts), read.dataset, tuple(lost))
 
 
 def _ask_for(number: int, *, piece: int, pieces: int, batch: Batch, visits: int) -> None:

@@ -15,6 +15,7 @@ from distributed import Client
 
 from cell.collecting import collect
 from cell.config import Loaded, load_cell, load_part, load_production
+from cell.interfaces import CellError, ConfigError
 from cell.schema import CellFile, ClassEntry
 from cell.setup import Order
 from detection.datasets import Dataset, Part, read_dataset
@@ -26,6 +27,8 @@ from twin.truth import visible_views
 _GOOD_IN_FILE, _DEFECTIVE_IN_FILE = 118, 32  # of assets/production/paper.yaml
 TRAINING = "training"
 """Condition of the parts that a model learns from, where a study compares conditions or judges pieces again."""
+
+_WHY_LOST = "lost.txt"
 
 _SHARD = 6  # parts that are made at a time: little is lost when a study is stopped, and opening the cell costs little
 
@@ -70,6 +73,22 @@ class Studied:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """A part that was ordered and could not be inspected whole: it slipped, or the line stopped for it.
+
+    Attributes
+    ----------
+    piece, condition : str
+        See `Studied`.
+    good : bool
+    """
+
+    piece: str
+    condition: str
+    good: bool
+
+
+@dataclass(frozen=True)
 class Material:
     """Parts, all with the same views.
 
@@ -78,10 +97,13 @@ class Material:
     parts : tuple of Studied
     dataset : Dataset
         Any of the folders they are from: what they have in common.
+    lost : tuple of Lost
+        What was ordered beside them; a line would have it rechecked.
     """
 
     parts: tuple[Studied, ...]
     dataset: Dataset
+    lost: tuple[Lost, ...] = ()
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -101,14 +123,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some parts of an order, as a dataset of their own.
+    """Some parts of an order.
 
     Attributes
     ----------
     order : Order
         With these parts' numbers.
     out : Path
-        The dataset's folder.
+        A dataset's folder; where a part stopped the line, it holds one for each part instead, or why there is none.
     """
 
     order: Order
@@ -118,8 +140,26 @@ class Shard:
         """Collect the parts; what a worker that died left behind is thrown away."""
         half = self.out.with_name(self.out.name + ".part")
         shutil.rmtree(half, ignore_errors=True)
-        collect(self.order, half, progress=lambda _: None)
+        try:
+            collect(self.order, half, progress=lambda _: None)
+        except ConfigError:
+            raise
+        except CellError as error:
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            if len(self.order.numbers) == 1:
+                (half / _WHY_LOST).write_text(f"{error}\n", encoding="utf-8")
+            else:
+                for number in self.order.numbers:
+                    Shard(replace(self.order, numbers=[number]), half / f"{number:05}").run()
         half.replace(self.out)
+
+    def read(self) -> tuple[list[Dataset], list[str]]:
+        """Return what was collected, and why other parts were not."""
+        folders = [self.out, *(self.out / f"{number:05}" for number in self.order.numbers)]
+        datasets = [read_dataset(folder) for folder in folders if (folder / "dataset.json").is_file()]
+        whys = [folder / _WHY_LOST for folder in folders]
+        return datasets, [why.read_text(encoding="utf-8").strip() for why in whys if why.is_file()]
 
 
 @dataclass(frozen=True)
@@ -189,7 +229,8 @@ def fresh_material(
         made_by_twin(client, paper_order(parts, cell=cell, part=part, seed=seed), folder / f"{seed:04}")
         for seed in seeds
     ]
-    return Material(tuple(studied for each in made for studied in each.parts), made[0].dataset)
+    studied = tuple(studied for each in made for studied in each.parts)
+    return Material(studied, made[0].dataset, tuple(lost for each in made for lost in each.lost))
 
 
 def paper_order(parts: PaperParts, *, cell: str, part: str, seed: int) -> Order:
@@ -213,13 +254,12 @@ def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -
     A piece is what has the same number under every condition, divided by the visits that each part makes.
     """
     parts: list[Studied] = []
+    lost: list[Lost] = []
     for name, order in orders.items():
         made = made_by_twin(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
-        visits = order.cell.content.source.options.get("visits", 1)
-        for studied in made.parts:
-            number = int(studied.part.part_id.rsplit("-", 1)[1])
-            parts.append(replace(studied, piece=f"{number // visits:05}", condition=name))
-    return Material(tuple(parts), made.dataset)
+        parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in made.parts]
+        lost += [replace(each, condition=name) for each in made.lost]
+    return Material(tuple(parts), made.dataset, tuple(lost))
 
 
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
@@ -237,13 +277,41 @@ def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     Returns
     -------
     Material
-        In the order of the numbers. Parts that could not be inspected whole are missing.
+        In the order of the numbers.
+
+    Raises
+    ------
+    CellError
+        No part could be inspected whole.
     """
     single = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
     groups = [order.numbers[i : i + _SHARD] for i in range(0, len(order.numbers), _SHARD)]
     shards = [Shard(replace(single, numbers=group), folder / f"{group[0]:05}-{group[-1]:05}") for group in groups]
     run_jobs(client, shards, doing="parts pass the cell")
-    return _joined([read_dataset(shard.out) for shard in shards])
+    read = [shard.read() for shard in shards]
+    datasets = [dataset for some, _ in read for dataset in some]
+    if not datasets:
+        raise CellError(f"{folder}: no part could be inspected whole; {read[0][1][0]}")
+    made = _joined(datasets)
+    whole = {_number_of(studied) for studied in made.parts}
+    lost = (
+        Lost(_piece(number, order), "", not order.production.content.batch_of(number // _visits(order)).defects)
+        for number in order.numbers
+        if number not in whole
+    )
+    return replace(made, lost=tuple(lost))
+
+
+def _number_of(studied: Studied) -> int:
+    return int(studied.part.part_id.rsplit("-", 1)[1])
+
+
+def _visits(order: Order) -> int:
+    return int(order.cell.content.source.options.get("visits", 1))
+
+
+def _piece(number: int, order: Order) -> str:
+    return f"{number // _visits(order):05}"
 
 
 def conditions_material(
@@ -288,7 +356,8 @@ def split_training(material: Material, *, least: int = 3) -> tuple[Material, Mat
             f"{material.dataset.folder}: {len(train)} good parts train and {len(judged)} are judged; say in "
             f"truth/parts.csv, column condition, which are for {TRAINING} (at least {least}), and leave others"
         )
-    return replace(material, parts=train), replace(material, parts=judged)
+    lost = tuple(each for each in material.lost if each.condition != TRAINING)
+    return replace(material, parts=train, lost=()), replace(material, parts=judged, lost=lost)
 
 
 def _joined(datasets: Sequence[Dataset]) -> Material:

@@ -92,11 +92,12 @@ class Outcome:
         With or without registration.
     condition : str
     parts : int
-        That could be inspected whole; others count in nothing.
+        That came.
     tnr, tpr : Estimate
-        At the T of a normal day; TPR of the defects that the vote can find.
+        At the T of a normal day; TPR of the defects that the vote can find, on parts that were inspected whole.
     rechecked : Estimate
-        Share of all parts with a picture that could not be scored; they count as rejected.
+        Share of all parts that could not be inspected whole, or with a picture that could not be scored; they count as
+        rejected.
     pod : Pod or None
         Over the sizes of the dots; None where all have one size.
     largest_mm : float
@@ -143,8 +144,11 @@ def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> 
             good = [i for i in some if material.parts[i].good]
             bad = [i for i in some if not material.parts[i].good and not material.parts[i].beyond_vote(k)]
             over = found.statistics >= found.threshold
-            tnr, tpr = rate(int((~over[good]).sum()), len(good)), rate(int(over[bad].sum()), len(bad))
-            rechecked = rate(int(np.isinf(found.scores[some]).any(axis=1).sum()), len(some))
+            lost = [each for each in material.lost if each.condition == condition]
+            came = len(some) + len(lost)
+            tnr = rate(int((~over[good]).sum()), len(good) + sum(each.good for each in lost))
+            tpr = rate(int(over[bad].sum()), len(bad))
+            rechecked = rate(len(lost) + int(np.isinf(found.scores[some]).any(axis=1).sum()), came)
             if tnr is None or tpr is None or rechecked is None:
                 raise DatasetError(
                     f"{material.dataset.folder}: condition {condition!r} has {len(good)} good parts and {len(bad)} "
@@ -154,7 +158,7 @@ def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> 
             # Without sizes there is a share that is found, and no size from which on.
             fitted = len(np.unique(sizes)) > 1 and sizes.min() > 0
             pod = fit_pod(sizes, over[bad], alpha=1.0) if fitted else None
-            outcomes.append(Outcome(name, condition, len(some), tnr, tpr, rechecked, pod, float(sizes.max())))
+            outcomes.append(Outcome(name, condition, came, tnr, tpr, rechecked, pod, float(sizes.max())))
     return outcomes
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from cell.config import load_detection
 from detection.errors import DatasetError
 from scenarios import pose_error
 from scenarios.frozen import Judged
-from scenarios.material import TRAINING, Material, Studied, read_material
+from scenarios.material import TRAINING, Lost, Material, Studied, read_material
 from scenarios.pose_error import (
     NORMAL,
     PRESETS,
@@ -75,6 +76,15 @@ def test_each_condition_has_its_rates_and_its_size(material: Material) -> None:
     assert [row[:2] for row in table_of(outcomes).rows][:2] == [(NORMAL, "registered"), (NORMAL, "not registered")]
     for axes in plot_of(outcomes).figure.axes:
         assert axes.get_ylabel()
+
+
+def test_a_part_that_was_not_inspected_whole_counts_as_rechecked(material: Material) -> None:
+    found = judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 1})
+    lost = (Lost("1", "laid badly", True), Lost("2", "laid badly", True), Lost("3", "laid badly", False))
+    normal, badly = outcomes_of(replace(material, lost=lost), {"registered": found}, k=2)
+    assert (normal.parts, normal.tnr.value, normal.rechecked.value) == (40, 1.0, 0.0)
+    assert (badly.parts, badly.tnr.value, badly.rechecked.value) == (43, 19 / 22, 3 / 43)
+    assert badly.tpr == normal.tpr
 
 
 def test_a_condition_without_defective_parts_is_refused(material: Material) -> None:

@@ -17,7 +17,7 @@ from scenarios import repeatability
 from scenarios.agreement import Piece, agreements_of, fleiss_kappa, pieces_of, spread_of, spreads_of
 from scenarios.frozen import Judged
 from scenarios.gauge import collected_by_hand, pieces_in
-from scenarios.material import Material, read_material, with_options
+from scenarios.material import Lost, Material, read_material, with_options
 from scenarios.repeatability import findings_of, plots_of, tables_of
 
 
@@ -116,6 +116,10 @@ def test_visits_are_put_together(pieces_again: Path) -> None:
         0,
     ]
     assert pieces[2].verdicts == ["ok", "reject"] and not pieces[2].agrees
+    lost = (Lost("q3", "", True), Lost("q9", "", False), Lost("q9", "", False))
+    some, *_, never = pieces_of(replace(again, lost=lost), judged, k=2)
+    assert some.verdicts == ["ok", "ok", "recheck"] and some.good
+    assert never.verdicts == ["recheck"] * 2 and not never.good and never.said == "never whole, defective"
     spreads = spreads_of(again, judged)
     assert list(spreads) == ["left", "right", "part's statistic"] and spreads["left"].within == pytest.approx(
         0.1 * 2**0.5

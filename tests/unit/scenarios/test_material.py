@@ -1,0 +1,94 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cell.interfaces import CellError, ConfigError
+from scenarios.gauge import visits_of
+from scenarios.material import FULL_PARTS, Lost, Shard, inspected_under, paper_order, split_training
+
+
+def write_dataset(folder: Path, numbers: list[int]) -> None:
+    folder.mkdir(parents=True)
+    parts = [f"lot-{number:05d}" for number in numbers]
+    cv2.imwrite(str(folder / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+    for name, header, rows in (
+        ("parts.csv", ("part_id", "declared"), [(part, "good") for part in parts]),
+        ("images.csv", ("part_id", "view", "file", "frame"), [(part, "V1", "picture.png", 0) for part in parts]),
+    ):
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+    head = {"format": "twinspect-dataset", "version": 1, "views": ["V1"], "picture_width_mm": 30}
+    (folder / "dataset.json").write_text(json.dumps(head))
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that says which parts stop the line, and which slip; nothing is simulated."""
+
+    def collects(stops: set[int], slips: set[int] = frozenset()) -> list[list[int]]:
+        collected: list[list[int]] = []
+
+        def collect(order, out, progress):
+            numbers = list(order.numbers)
+            collected.append(numbers)
+            if stops & set(numbers):
+                write_dataset(out, [number for number in numbers if number < min(stops)])  # kept, as `collect` does
+                raise CellError("Arm: a reflex stopped it")
+            write_dataset(out, [number for number in numbers if number not in slips])
+
+        monkeypatch.setattr("scenarios.material.collect", collect)
+        return collected
+
+    def do(client, jobs, *, doing):
+        for job in jobs:
+            if not job.out.exists():
+                job.run()
+
+    monkeypatch.setattr("scenarios.material.run_jobs", do)
+    return collects
+
+
+def order_of(numbers: range):
+    return replace(paper_order(FULL_PARTS, cell="twin", part="ring", seed=0), numbers=numbers)
+
+
+def test_a_part_that_stops_the_line_is_lost_alone_and_stays_lost(line, tmp_path: Path) -> None:
+    collected = line(stops={3}, slips={7})
+    orders = {"normal day": order_of(range(12))}
+    made = inspected_under(None, orders, tmp_path)
+    assert [studied.piece for studied in made.parts] == [f"{number:05}" for number in range(12) if number not in (3, 7)]
+    assert made.lost == (Lost("00003", "normal day", True), Lost("00007", "normal day", True))
+    assert collected == [[0, 1, 2, 3, 4, 5], *([number] for number in range(6)), [6, 7, 8, 9, 10, 11]]
+    again = line(stops=set())
+    assert inspected_under(None, orders, tmp_path).lost == made.lost and again == []
+
+
+def test_a_lost_visit_is_one_of_its_piece_and_a_defective_part_is_not_good(line, tmp_path: Path) -> None:
+    line(stops={237})
+    order = order_of(range(0))
+    again = inspected_under(None, {"training": visits_of(order, [0], 2), "again": visits_of(order, [118], 2)}, tmp_path)
+    assert [(each.piece, each.condition) for each in again.parts] == [("00000", "training")] * 2 + [("00118", "again")]
+    assert again.lost == (Lost("00118", "again", False),)
+    training, judged = split_training(again, least=2)
+    assert training.lost == () and judged.lost == again.lost
+
+
+def test_an_order_of_which_no_part_is_whole_says_why(line, tmp_path: Path) -> None:
+    line(stops={0, 1})
+    with pytest.raises(CellError, match="no part could be inspected whole; Arm: a reflex stopped it"):
+        inspected_under(None, {"normal day": order_of(range(2))}, tmp_path)
+
+
+def test_a_wrong_file_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collect(order, out, progress):
+        raise ConfigError("ring.stl: is no mesh")
+
+    monkeypatch.setattr("scenarios.material.collect", collect)
+    with pytest.raises(ConfigError, match="is no mesh"):
+        Shard(order_of(range(3)), tmp_path / "shard").run()
+    assert not (tmp_path / "shard").exists()
