@@ -379,9 +379,7 @@ def _main(
         fresh_seeds = [seed + 1 + i for i in range(chosen.fresh_seeds)]
         settings = {
             "command": f"python -m scenarios.better_than_paper --preset {preset} --seed {seed}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "camera": dict(chosen.parts.camera),
             "configurations": {name: config.model_dump() for name, config in configs.items()},
             "variants": [*(variant.name for variant in variants), TRIMMED],

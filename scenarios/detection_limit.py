@@ -313,9 +313,7 @@ def _main(
         model = ModelConfig(resolution=chosen.resolution)
         settings = {
             "command": f"python -m scenarios.detection_limit --preset {preset} --seed {seed} --config {config}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "camera": dict(chosen.camera),
             "sizes_mm": {kind: list(sizes) for kind, sizes in _RANGES_MM.items()},
             "configuration": detection.model_dump(),

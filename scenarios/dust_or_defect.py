@@ -333,9 +333,7 @@ def _main(
         model = ModelConfig(resolution=chosen.resolution)
         settings = {
             "command": f"python -m scenarios.dust_or_defect --preset {preset} --seed {seed} --config {config}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "camera": dict(chosen.parts.camera),
             "configuration": detection.model_dump(),
             "model": model.model_dump(),

@@ -306,9 +306,7 @@ def _main(
         model = ModelConfig(resolution=chosen.size)
         settings = {
             "command": f"python -m scenarios.few_parts --preset {preset} --seed {seed}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "camera": dict(chosen.parts.camera),
             "configurations": {name: config.model_dump() for name, config in configs.items()},
             "model": model.model_dump(),

@@ -324,9 +324,7 @@ def _main(
         chosen = options.preset_of(PRESETS, preset)
         settings = {
             "command": f"python -m scenarios.paper_study --preset {preset} --seed {seed}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "backbone": backbone,
             "weights": None if weights is None else str(weights),
             "sizes": list(chosen.sizes),

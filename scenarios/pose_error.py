@@ -302,9 +302,7 @@ def _main(
         model = ModelConfig(resolution=chosen.resolution)
         settings = {
             "command": f"python -m scenarios.pose_error --preset {preset} --seed {seed} --config {config}",
-            "cell": cell,
-            "part": part,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, dataset=dataset),
             "camera": dict(chosen.camera),
             "configurations": {name: each.model_dump() for name, each in configs.items()},
             "model": model.model_dump(),

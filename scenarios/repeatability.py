@@ -270,10 +270,7 @@ def _main(
         padim = ModelConfig(resolution=chosen.resolution)
         settings = {
             "command": f"python -m scenarios.repeatability --preset {preset} --seed {seed}",
-            "cell": cell,
-            "part": part,
-            "production": production,
-            "dataset": None if dataset is None else str(dataset),
+            **options.material_settings(cell=cell, part=part, production=production, dataset=dataset),
             "visits": chosen.visits,
             "camera": dict(chosen.camera) if model is None else None,
             "configuration": detection.model_dump(),

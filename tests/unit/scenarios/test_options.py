@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from cell.config import load_part
+from cell.interfaces import ConfigError
+from scenarios.options import material_settings
+
+
+def test_parts_of_another_file_of_the_same_name_are_other_settings(tmp_path: Path) -> None:
+    own = tmp_path / "part.yaml"
+    text = load_part("ring").path.read_text(encoding="utf-8")
+    own.write_text(text, encoding="utf-8")
+    before = material_settings(cell="twin", part=str(own), dataset=None)
+    own.write_text(f"# a remark\n{text}", encoding="utf-8")
+    assert material_settings(cell="twin", part=str(own), dataset=None) == before
+    own.write_text(text.replace("tolerance_g: ", "tolerance_g: 1"), encoding="utf-8")
+    after = material_settings(cell="twin", part=str(own), dataset=None)
+    assert {name for name in before if before[name] != after[name]} == {"contents"}
+    assert {name for name in before["contents"] if before["contents"][name] != after["contents"][name]} == {"part"}
+
+
+def test_a_dataset_with_more_parts_or_other_labels_is_another(photographs: Path, with_columns) -> None:
+    def of(folder: Path) -> str:
+        return material_settings(cell="twin", part="ring", dataset=folder)["contents"]["dataset"]
+
+    assert of(photographs) == of(photographs)
+    changed = with_columns(lambda number: {"condition": "training"})
+    assert of(changed) != of(photographs)
+    before = of(changed)
+    (changed / "more.png").write_bytes(b"")
+    assert of(changed) != before
+
+
+def test_a_dataset_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere: is no folder"):
+        material_settings(cell="twin", part="ring", dataset=tmp_path / "nowhere")
