@@ -29,8 +29,9 @@ from detection.config import ModelConfig
 from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from scenarios import options
-from scenarios.frozen import Configured, Frozen, frozen_run
-from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, made_by_twin, paper_order, read_material
+from scenarios.frozen import Configured, Frozen, frozen_of, trained_and_judged
+from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, made_by_twin, paper_order
+from scenarios.material import Material, read_material
 from scenarios.pod import Pod, fit_pod, visible_share
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish
 from scenarios.workers import workers
@@ -326,7 +327,8 @@ def _main(
             )
             what = {"cell": Configured(detection, model, masked=training.dataset.masked)}
             k = min(detection.vote.k, len(judged.views))
-            frozen = frozen_run(client, what, training, judged, out / "frozen", k=k)["cell"]
+            found = trained_and_judged(client, what, training, judged, out / "frozen")["cell"]
+        frozen = frozen_of(found, judged, k=k)
         limits = limits_of(judged, frozen, k=k)
         good = np.array([studied.good for studied in judged.parts])
         rejected = rate(int((frozen.statistics[good] >= frozen.threshold).sum()), int(good.sum()))

@@ -26,16 +26,8 @@ from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from scenarios import options
 from scenarios.frozen import Configured, Judged, trained_and_judged
-from scenarios.material import (
-    FULL_PARTS,
-    QUICK_PARTS,
-    TRAINING,
-    Material,
-    PaperParts,
-    conditions_material,
-    paper_order,
-    with_options,
-)
+from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, conditions_material, paper_order, with_options
+from scenarios.material import TRAINING, Material
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
 from scenarios.workers import workers
 

@@ -168,20 +168,6 @@ def frozen_of(judged: Judged, material: Material, *, k: int) -> Frozen:
     )
 
 
-def frozen_run(
-    client: Client,
-    configs: Mapping[str, Configured],
-    material: Material,
-    fresh: Material,
-    folder: Path,
-    *,
-    k: int,
-) -> dict[str, Frozen]:
-    """Train each configuration with all good development parts, score the fresh parts once, and see `frozen_of`."""
-    judged = trained_and_judged(client, configs, material, fresh, folder)
-    return {name: frozen_of(each, fresh, k=k) for name, each in judged.items()}
-
-
 def trained_and_judged(
     client: Client, configs: Mapping[str, Configured], material: Material, fresh: Material, folder: Path
 ) -> dict[str, Judged]:

@@ -17,7 +17,8 @@ from cell.commands.console import clearing, confirming, errors
 from cell.interfaces import CellError, ConfigError
 from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
-from scenarios.material import Lost, Material, Studied, read_material, with_options
+from scenarios.made_parts import with_options
+from scenarios.material import Lost, Material, Studied, read_material
 
 
 def pieces_in(production: ProductionFile, *, good: int, defective: int) -> list[int]:

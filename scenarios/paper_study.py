@@ -23,7 +23,8 @@ from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
 from scenarios import options
-from scenarios.material import FULL_PARTS, QUICK_PARTS, Material, PaperParts, paper_material
+from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, paper_material
+from scenarios.material import Material
 from scenarios.paper_plots import distributions, false_rejects, sweeps
 from scenarios.study import Study, Table, begin, estimate_json, finish, shown
 from scenarios.view_scores import ViewJob, vote_statistics

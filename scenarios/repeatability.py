@@ -41,17 +41,8 @@ from scenarios.agreement import (
 )
 from scenarios.frozen import Configured, judged_by, trained_and_judged
 from scenarios.gauge import collected_by_hand, pieces_in, visits_of
-from scenarios.material import (
-    FULL_PARTS,
-    QUICK_PARTS,
-    TRAINING,
-    Material,
-    PaperParts,
-    inspected_under,
-    paper_order,
-    read_material,
-    split_training,
-)
+from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, inspected_under, paper_order
+from scenarios.material import TRAINING, Material, read_material, split_training
 from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
 from scenarios.workers import workers
 

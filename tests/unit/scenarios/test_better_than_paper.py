@@ -15,9 +15,10 @@ from detection.config import PreprocessConfig
 from detection.errors import PictureError
 from detection.inspector import Inspector
 from scenarios import better_than_paper, frozen
-from scenarios.better_than_paper import Compared, compare, findings_of, job_of, plots_of, tables_of, variants_of
+from scenarios.better_than_paper import findings_of, plots_of, tables_of
 from scenarios.frozen import Configured, FrozenJob, Judged, frozen_of
 from scenarios.material import read_material
+from scenarios.variants import Compared, compare, job_of, variants_of
 
 VARIED = ("registration and mask, memory bank", "improved and memory bank", "improved, standardised views")
 

@@ -17,7 +17,8 @@ from scenarios import repeatability
 from scenarios.agreement import Piece, agreements_of, fleiss_kappa, pieces_of, spread_of, spreads_of
 from scenarios.frozen import Judged
 from scenarios.gauge import collected_by_hand, pieces_in
-from scenarios.material import Lost, Material, read_material, with_options
+from scenarios.made_parts import with_options
+from scenarios.material import Lost, Material, read_material
 from scenarios.repeatability import findings_of, plots_of, tables_of
 
 

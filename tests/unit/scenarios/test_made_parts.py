@@ -9,7 +9,8 @@ import pytest
 
 from cell.interfaces import CellError, ConfigError
 from scenarios.gauge import visits_of
-from scenarios.material import FULL_PARTS, Lost, Shard, inspected_under, paper_order, split_training
+from scenarios.made_parts import FULL_PARTS, Shard, inspected_under, paper_order
+from scenarios.material import Lost, split_training
 
 
 def write_dataset(folder: Path, numbers: list[int]) -> None:
@@ -41,7 +42,7 @@ def line(monkeypatch: pytest.MonkeyPatch):
                 raise CellError("Arm: a reflex stopped it")
             write_dataset(out, [number for number in numbers if number not in slips])
 
-        monkeypatch.setattr("scenarios.material.collect", collect)
+        monkeypatch.setattr("scenarios.made_parts.collect", collect)
         return collected
 
     def do(client, jobs, *, doing):
@@ -49,7 +50,7 @@ def line(monkeypatch: pytest.MonkeyPatch):
             if not job.out.exists():
                 job.run()
 
-    monkeypatch.setattr("scenarios.material.run_jobs", do)
+    monkeypatch.setattr("scenarios.made_parts.run_jobs", do)
     return collects
 
 
@@ -88,7 +89,7 @@ def test_a_wrong_file_stops_the_study(tmp_path: Path, monkeypatch: pytest.Monkey
     def collect(order, out, progress):
         raise ConfigError("ring.stl: is no mesh")
 
-    monkeypatch.setattr("scenarios.material.collect", collect)
+    monkeypatch.setattr("scenarios.made_parts.collect", collect)
     with pytest.raises(ConfigError, match="is no mesh"):
         Shard(order_of(range(3)), tmp_path / "shard").run()
     assert not (tmp_path / "shard").exists()
