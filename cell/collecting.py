@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cell.cycle import Cycle, Passage
 from cell.fingerprint import fingerprint
-from cell.interfaces import CellError, ConfigError, Frame
+from cell.interfaces import CellError, ConfigError, Frame, GraspLost, ReflexStop
 from cell.line import run_line
 from cell.setup import Order, open_cell
 from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
@@ -26,6 +26,10 @@ from cell.start import Clear, Confirm, refuse_uncleared, refuse_unconfirmed
 _PARTS = ("part_id", "lot", "cavity", "shot", "declared", "mass_g")
 _IMAGES = ("part_id", "view", "file", "frame", "exposure_us", "timestamp_s", "mask")
 _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+class PartLost(CellError):
+    """A part stopped the line, or none of all could be inspected whole: the parts are the cause, not the cell."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,10 @@ def collect(
     ------
     ConfigError
         `out` is in use or cannot be written.
+    PartLost
+        A part slipped or was run against, and the cell stopped; or no part could be inspected whole.
     CellError
-        The cell stopped; the parts before that are kept and make a valid dataset.
+        The cell stopped; the parts before that, or before a part that was lost, are kept and make a valid dataset.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: is not an empty folder; give a new one, a dataset is never overwritten")
@@ -150,13 +156,15 @@ def collect(
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error}") from error
     except CellError as error:
-        if done == 0:
+        lost = isinstance(error, GraspLost | ReflexStop)
+        if done == 0 and not lost:
             raise
-        raise CellError(f"{error}; {done} whole parts are kept in {out}") from error
+        kept = f"; {done} whole parts are kept in {out}" if done else ""
+        raise (PartLost if lost else CellError)(f"{error}{kept}") from error
     finally:
         _keep_whole_parts(out)
     if done == 0:
-        raise CellError(f"No part could be inspected whole; {out} holds no dataset")
+        raise PartLost(f"No part could be inspected whole; {out} holds no dataset")
     return done
 
 

@@ -151,7 +151,7 @@ def pieces_of(material: Material, judged: Judged, *, k: int) -> list[Piece]:
     for i, studied in enumerate(material.parts):
         visits.setdefault(studied.piece, []).append(i)
     lost = Counter(each.piece for each in material.lost)
-    once = [name for name, some in visits.items() if len(some) + lost[name] < 2]
+    once = [name for name in (*visits, *lost) if len(visits.get(name, ())) + lost[name] < 2]
     if once:
         raise DatasetError(
             f"{material.dataset.folder}: piece {once[0]} was inspected once; give each at least two visits (column "

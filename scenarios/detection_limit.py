@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cell.commands.console import answering
 from cell.config import Loaded, load_detection
+from cell.interfaces import CellError
 from cell.schema import Batch, Defect, ProductionFile
 from cell.setup import Order
 from detection.config import ModelConfig
@@ -47,6 +48,7 @@ _RANGES_MM: Mapping[str, tuple[float, float]] = {
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _COLOURS = dict(zip(_RANGES_MM, ("#1f6feb", "#1b7f4b", "#b3261e", "#8250df", "#9a6700"), strict=True))
+_PUBLISHED_VOTE = 2  # of a part's views
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Limit:
         That show the defect; -1 where nobody knows.
     pod : Pod or None
         None where sizes are too few to fit.
+    unseen : int
+        How many parts show their defect in fewer than two views, which is beyond the published vote.
     """
 
     kind: str
@@ -99,10 +103,7 @@ class Limit:
     found: NDArray[np.bool_]
     views: NDArray[np.int64]
     pod: Pod | None
-
-    def unseen(self, k: int) -> int:
-        """Return how many parts show their defect in fewer than k views."""
-        return int(((self.views >= 0) & (self.views < k)).sum())
+    unseen: int
 
 
 def defective_order(preset: Preset, *, cell: str, part: str, seed: int) -> Order:
@@ -128,7 +129,8 @@ def limits_of(material: Material, frozen: Frozen, *, k: int) -> list[Limit]:
         seen = [material.parts[i].visible_views for i in some]
         views = np.array([-1 if each is None else each for each in seen])
         pod = fit_pod(sizes, found[some], alpha=_asymptote(sizes, views, k)) if len(np.unique(sizes)) > 1 else None
-        limits.append(Limit(kind, sizes, found[some], views, pod))
+        unseen = int(((views >= 0) & (views < min(_PUBLISHED_VOTE, len(material.views)))).sum())
+        limits.append(Limit(kind, sizes, found[some], views, pod, unseen))
     return limits
 
 
@@ -141,7 +143,7 @@ def _asymptote(sizes: NDArray[np.float64], views: NDArray[np.int64], k: int) -> 
     return max(visible_share(larger.tolist(), k), 0.5 / len(larger))
 
 
-def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None, *, k: int) -> list[Table]:
+def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[Table]:
     """Return a row for each kind, and one for each part."""
     rows: list[tuple[Any, ...]] = [
         (
@@ -153,7 +155,7 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None, *, k: int
             None if limit.pod is None else limit.pod.a90_95_mm,
             _beyond(limit),
             None if limit.pod is None else limit.pod.alpha,
-            limit.unseen(k),
+            limit.unseen,
             rate(int(limit.found.sum()), len(limit.found)),
         )
         for limit in limits
@@ -167,7 +169,7 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None, *, k: int
         "a90/95 (mm)",
         "beyond the sizes tried",
         "largest share that can be found",
-        f"parts not seen by {k} views",
+        "parts not seen by two views",
         "found, all sizes",
     )
     parts = []
@@ -188,13 +190,17 @@ def _beyond(limit: Limit) -> str:
     return "yes" if limit.pod.a90_95_mm > limit.sizes_mm.max() else "no"
 
 
-def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int, missing: int = 0) -> list[str]:
+def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]:
     """Return what the page says first."""
     said = []
     for limit in limits:
         pod, tried = limit.pod, f"{limit.sizes_mm.min():g} to {limit.sizes_mm.max():g} mm tried"
         if pod is None or pod.a90_mm is None or pod.a90_mm > limit.sizes_mm.max():
-            why = "" if pod is None or pod.alpha > 0.9 else f", since at most {pod.alpha:.2f} are seen by {k} views"
+            why = (
+                ""
+                if pod is None or pod.alpha > 0.9
+                else f", since at most {pod.alpha:.2f} are seen by {k} view{'s' * (k > 1)}"
+            )
             said.append(f"{limit.kind}: no size that was tried is found with probability .9{why}; {tried}.")
         elif pod.a90_95_mm is None or pod.a90_95_mm > limit.sizes_mm.max():
             said.append(
@@ -206,8 +212,6 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int, missing: int
                 f"This cell finds {limit.kind}: with probability .9 from {pod.a90_mm:.2f} mm, with 95 % confidence "
                 f"from {pod.a90_95_mm:.2f} mm, where a view can see it; {tried}."
             )
-    if missing:
-        said.append(f"{missing} ordered parts could not be inspected whole, and count in nothing.")
     said.append(
         f"At the same T = {frozen.threshold:.2f}, set from good parts alone, {1 - frozen.tnr.value:.3f} "
         f"({1 - frozen.tnr.high:.3f}–{1 - frozen.tnr.low:.3f}) of the good parts that did not train are rejected."
@@ -215,7 +219,7 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int, missing: int
     return said
 
 
-def figures_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> dict[str, Any]:
+def figures_of(limits: Sequence[Limit], frozen: Frozen) -> dict[str, Any]:
     """Return the numbers of `summary.json`."""
     return {
         "threshold": frozen.threshold,
@@ -226,7 +230,7 @@ def figures_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> dict[str, 
                 "a90_mm": None if limit.pod is None else limit.pod.a90_mm,
                 "a90_95_mm": None if limit.pod is None else limit.pod.a90_95_mm,
                 "asymptote": None if limit.pod is None else limit.pod.alpha,
-                "not_seen": limit.unseen(k),
+                "not_seen_by_two_views": limit.unseen,
             }
             for limit in limits
         },
@@ -272,6 +276,11 @@ def _materials(
         limit = defective_order(preset, cell=cell, part=part, seed=seed + 1)
         defective = made_by_twin(client, limit, folder / "defective")
         train, rest = good.parts[: preset.trained], good.parts[preset.trained :]
+        if not rest:
+            raise CellError(
+                f"{folder}: {len(good.parts)} of {preset.good} good parts could be inspected whole, and "
+                f"{preset.trained} train; none is left to judge"
+            )
         judged = Material(rest + defective.parts, good.dataset, good.lost + defective.lost)
         return Material(train, good.dataset), judged
     read = read_material(dataset)
@@ -335,10 +344,10 @@ def _main(
         study = Study(
             name="detection_limit",
             title="What this cell finds",
-            findings=findings_of(limits, frozen, k=k, missing=len(judged.lost)),
-            tables=tables_of(limits, rejected, k=k),
+            findings=[*findings_of(limits, frozen, k=k), *judged.lost_said],
+            tables=tables_of(limits, rejected),
             plots=[curves(limits, frozen)],
-            figures=figures_of(limits, frozen, k=k),
+            figures=figures_of(limits, frozen),
             settings=settings,
             seconds=time.perf_counter() - started,
         )

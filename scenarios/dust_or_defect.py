@@ -341,7 +341,7 @@ def _main(
         study = Study(
             name="dust_or_defect",
             title="Dust or defect",
-            findings=findings_of(looks, ways, ruled),
+            findings=[*findings_of(looks, ways, ruled), *again.lost_said],
             tables=tables_of(looks, ways, ruled),
             plots=[plot_of(ways, ruled)],
             figures=figures_of(looks, ways, ruled, judged.threshold),

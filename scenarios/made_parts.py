@@ -11,9 +11,9 @@ from typing import Any
 
 from distributed import Client
 
-from cell.collecting import collect
+from cell.collecting import PartLost, collect
 from cell.config import Loaded, load_cell, load_part, load_production
-from cell.interfaces import CellError, ConfigError
+from cell.interfaces import CellError
 from cell.schema import CellFile, ClassEntry
 from cell.setup import Order
 from detection.datasets import Dataset, read_dataset
@@ -48,9 +48,7 @@ class Shard:
         shutil.rmtree(half, ignore_errors=True)
         try:
             collect(self.order, half, progress=lambda _: None)
-        except ConfigError:
-            raise
-        except CellError as error:
+        except PartLost as error:
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
             if len(self.order.numbers) == 1:
@@ -154,20 +152,6 @@ def with_options(cell: Loaded[CellFile], device: str, options: Mapping[str, Any]
     return replace(cell, content=cell.content.model_copy(update={device: changed}))
 
 
-def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -> Material:
-    """Have the twin make the parts of several orders, each a condition, under which the same pieces are inspected.
-
-    A piece is what has the same number under every condition, divided by the visits that each part makes.
-    """
-    parts: list[Studied] = []
-    lost: list[Lost] = []
-    for name, order in orders.items():
-        made = made_by_twin(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
-        parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in made.parts]
-        lost += [replace(each, condition=name) for each in made.lost]
-    return Material(tuple(parts), made.dataset, tuple(lost))
-
-
 def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     """Have the twin make the parts of an order, and take their pictures.
 
@@ -188,24 +172,55 @@ def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     Raises
     ------
     CellError
-        No part could be inspected whole.
+        The cell stopped, or no part could be inspected whole.
     """
+    datasets, lost, whys = _made(client, order, folder)
+    _refuse_all_lost(datasets, whys, folder)
+    return replace(joined(datasets), lost=tuple(lost))
+
+
+def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -> Material:
+    """Have the twin make the parts of several orders, each a condition, under which the same pieces are inspected.
+
+    A piece is what has the same number under every condition, divided by the visits that each part makes. Under one
+    condition, but not under all, every part may be lost; see `made_by_twin`.
+    """
+    datasets: list[Dataset] = []
+    parts: list[Studied] = []
+    lost: list[Lost] = []
+    whys: list[str] = []
+    for name, order in orders.items():
+        made, lost_here, whys_here = _made(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
+        if made:
+            whole = joined(made).parts
+            parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in whole]
+        datasets, whys = [*datasets, *made], [*whys, *whys_here]
+        lost += [replace(each, condition=name) for each in lost_here]
+    _refuse_all_lost(datasets, whys, folder)
+    return Material(tuple(parts), datasets[0], tuple(lost))
+
+
+def _made(client: Client, order: Order, folder: Path) -> tuple[list[Dataset], list[Lost], list[str]]:
+    """Return the datasets of an order's whole parts, the others, and why they stopped the line."""
     single = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
     groups = [order.numbers[i : i + _SHARD] for i in range(0, len(order.numbers), _SHARD)]
     shards = [Shard(replace(single, numbers=group), folder / f"{group[0]:05}-{group[-1]:05}") for group in groups]
     run_jobs(client, shards, doing="parts pass the cell")
     read = [shard.read() for shard in shards]
     datasets = [dataset for some, _ in read for dataset in some]
-    if not datasets:
-        raise CellError(f"{folder}: no part could be inspected whole; {read[0][1][0]}")
-    made = joined(datasets)
-    whole = {_number_of(studied) for studied in made.parts}
-    lost = (
-        Lost(_piece(number, order), "", not order.production.content.batch_of(number // _visits(order)).defects)
+    whole = {_number_of(studied) for studied in joined(datasets).parts} if datasets else set()
+    batch_of = order.production.content.batch_of
+    lost = [
+        Lost(_piece(number, order), "", good=not batch_of(number // _visits(order)).defects)
         for number in order.numbers
         if number not in whole
-    )
-    return replace(made, lost=tuple(lost))
+    ]
+    return datasets, lost, [why for _, whys in read for why in whys]
+
+
+def _refuse_all_lost(datasets: Sequence[Dataset], whys: Sequence[str], folder: Path) -> None:
+    if not datasets:
+        raise CellError(f"{folder}: no part could be inspected whole; {whys[0]}")
 
 
 def _number_of(studied: Studied) -> int:

@@ -95,6 +95,13 @@ class Material:
         """Names of the views, in order."""
         return self.dataset.views
 
+    @property
+    def lost_said(self) -> list[str]:
+        """For the page of a study that does not count them: a sentence about the parts that were lost, if any."""
+        good = sum(each.good for each in self.lost)
+        said = f"{len(self.lost)} ordered parts ({good} good) could not be inspected whole, and count in nothing."
+        return [said] if self.lost else []
+
     def pictures_of(self, view: str, *, masked: bool) -> ViewPictures:
         """Return all parts' pictures of a view, with the gripper's masks or without."""
         return ViewPictures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +11,7 @@ import typer
 
 from cell.config import load_cell, load_part, load_production
 from cell.interfaces import ConfigError
+from detection.datasets import read_dataset
 
 PresetT = TypeVar("PresetT")
 
@@ -33,27 +34,33 @@ def preset_of(presets: Mapping[str, PresetT], name: str) -> PresetT:
     return presets[name]
 
 
-def material_settings(*, cell: str, part: str, production: str = "paper", dataset: Path | None) -> dict[str, Any]:
-    """Say where a study's parts are from, by name and by content: with other contents it is another study."""
-    named = {"cell": cell, "part": part, "production": production}
+def material_settings(
+    *, cell: str, part: str, productions: Sequence[str] = ("paper",), dataset: Path | None
+) -> dict[str, Any]:
+    """Say where a study's parts are from, by name and by what the files say: where they say other, it is another study.
+
+    Of a dataset its tables count, and which pictures there are and how large their files are.
+    """
     if dataset is not None:
         return {"dataset": str(dataset), "contents": {"dataset": _hash_of_dataset(dataset)}}
-    loaded = (load_cell(cell), load_part(part), load_production(production))
-    contents = [each.content.model_dump_json(by_alias=True).encode() for each in loaded]
+    files = [load_cell(cell), load_part(part), *(load_production(name) for name in productions)]
+    said = [file.content.model_dump_json(by_alias=True).encode() for file in files]
+    names = ["cell", "part", *(f"production {name}" for name in productions)]
     return {
-        **named,
+        "cell": cell,
+        "part": part,
         "dataset": None,
-        "contents": {name: hashlib.sha256(content).hexdigest() for name, content in zip(named, contents, strict=True)},
+        "contents": {name: hashlib.sha256(text).hexdigest() for name, text in zip(names, said, strict=True)},
     }
 
 
 def _hash_of_dataset(folder: Path) -> str:
-    """Of the files' names, and of what the tables say."""
-    if not folder.is_dir():
-        raise ConfigError(f"--dataset {folder}: is no folder; give one that `twinspect collect` wrote, or of pictures")
-    known = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        known.update(f"{file.relative_to(folder)}\n".encode())
-        if file.suffix in (".csv", ".json"):
-            known.update(file.read_bytes())
+    dataset, known = read_dataset(folder), hashlib.sha256()
+    for part in dataset.parts:
+        files = [*part.pictures.values(), *part.ignored.values()]
+        sizes = [None if file is None else (str(file), file.stat().st_size) for file in files]
+        known.update(repr((part.part_id, part.label, sizes)).encode())
+    for table in ("dataset.json", "truth/parts.csv", "truth/views.csv"):
+        if (folder / table).is_file():
+            known.update((folder / table).read_bytes())
     return known.hexdigest()

@@ -22,6 +22,7 @@ from detection.config import DistanceConfig, ModelConfig, PreprocessConfig, Scor
 from detection.errors import DatasetError
 from detection.intervals import Estimate, rate
 from detection.metrics import PAPER_STEP, ThresholdChoice, auroc, tnr_at_full_tpr
+from detection.storage import sha256_of_file
 from scenarios import options
 from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, paper_material
 from scenarios.material import Material
@@ -327,7 +328,7 @@ def _main(
             "command": f"python -m scenarios.paper_study --preset {preset} --seed {seed}",
             **options.material_settings(cell=cell, part=part, dataset=dataset),
             "backbone": backbone,
-            "weights": None if weights is None else str(weights),
+            "weights": None if weights is None else sha256_of_file(weights),
             "sizes": list(chosen.sizes),
             "camera": dict(chosen.parts.camera),
         }
@@ -348,7 +349,7 @@ def _main(
         study = Study(
             name="paper_study",
             title="The published study, made again",
-            findings=findings_of(cases, split),
+            findings=[*findings_of(cases, split), *material.lost_said],
             tables=tables_of(cases, material, split, as_paper=as_paper),
             plots=[distributions(best, split), sweeps(cases, split), false_rejects(best, split, material, kept)],
             figures=figures_of(cases, split),

@@ -85,13 +85,15 @@ class Outcome:
     condition : str
     parts : int
         That came.
-    tnr, tpr : Estimate
-        At the T of a normal day; TPR of the defects that the vote can find, on parts that were inspected whole.
+    tnr : Estimate
+        At the T of a normal day.
+    tpr : Estimate or None
+        At the same T, of the defects that the vote can find; None where no part with one was inspected whole.
     rechecked : Estimate
         Share of all parts that could not be inspected whole, or with a picture that could not be scored; they count as
         rejected.
     pod : Pod or None
-        Over the sizes of the dots; None where all have one size.
+        Over the sizes of the dots; None where all have one size, or none was inspected whole.
     largest_mm : float
         Of the sizes tried.
     """
@@ -100,7 +102,7 @@ class Outcome:
     condition: str
     parts: int
     tnr: Estimate
-    tpr: Estimate
+    tpr: Estimate | None
     rechecked: Estimate
     pod: Pod | None
     largest_mm: float
@@ -128,10 +130,12 @@ def configurations(detection: DetectionConfig) -> dict[str, DetectionConfig]:
 
 
 def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> list[Outcome]:
-    """Count under each condition; refuses one without good parts or defective ones that the vote can find."""
+    """Count under each condition; refuses one to which no good parts or no defective ones came."""
     outcomes = []
+    conditions = dict.fromkeys([studied.condition for studied in material.parts])
+    conditions |= dict.fromkeys(each.condition for each in material.lost)
     for name, found in judged.items():
-        for condition in dict.fromkeys(studied.condition for studied in material.parts):
+        for condition in conditions:
             some = [i for i, studied in enumerate(material.parts) if studied.condition == condition]
             good = [i for i in some if material.parts[i].good]
             bad = [i for i in some if not material.parts[i].good and not material.parts[i].beyond_vote(k)]
@@ -141,16 +145,17 @@ def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> 
             tnr = rate(int((~over[good]).sum()), len(good) + sum(each.good for each in lost))
             tpr = rate(int(over[bad].sum()), len(bad))
             rechecked = rate(len(lost) + int(np.isinf(found.scores[some]).any(axis=1).sum()), came)
-            if tnr is None or tpr is None or rechecked is None:
+            bad_lost = any(not each.good for each in lost)
+            if tnr is None or rechecked is None or (tpr is None and not bad_lost):
                 raise DatasetError(
                     f"{material.dataset.folder}: condition {condition!r} has {len(good)} good parts and {len(bad)} "
                     "defective ones that the vote can find; give some of both (column condition of truth/parts.csv)"
                 )
             sizes = np.array([max((d["size_mm"] for d in material.parts[i].defects), default=0.0) for i in bad])
             # Without sizes there is a share that is found, and no size from which on.
-            fitted = len(np.unique(sizes)) > 1 and sizes.min() > 0
+            fitted = len(np.unique(sizes)) > 1 and bool(sizes.min() > 0)
             pod = fit_pod(sizes, over[bad], alpha=1.0) if fitted else None
-            outcomes.append(Outcome(name, condition, came, tnr, tpr, rechecked, pod, float(sizes.max())))
+            outcomes.append(Outcome(name, condition, came, tnr, tpr, rechecked, pod, float(sizes.max(initial=0))))
     return outcomes
 
 
@@ -184,14 +189,22 @@ def findings_of(outcomes: Sequence[Outcome]) -> list[str]:
         said.append(
             f"{name}, {first.condition}: TNR {shown(first.tnr)}, TPR {shown(first.tpr)}, a90 {_size(first.a90_mm)}."
         )
-        worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or each.tpr.value < first.tpr.low]
+        worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or _lower(each.tpr, first.tpr)]
         kept = [each.condition for each in some[1:] if each not in worse]
-        rates = [f"{each.condition} (TNR {each.tnr.value:.2f}, TPR {each.tpr.value:.2f})" for each in worse]
+        rates = [
+            f"{each.condition} (TNR {each.tnr.value:.2f}, "
+            f"{'no defective part whole' if each.tpr is None else f'TPR {each.tpr.value:.2f}'})"
+            for each in worse
+        ]
         said.append(
             f"{name}: TNR and TPR are within the interval of {first.condition}, or above, at {_listed(kept)}; one is "
             f"below at {_listed(rates)}."
         )
     return said
+
+
+def _lower(rate_there: Estimate | None, first: Estimate | None) -> bool:
+    return first is not None and (rate_there is None or rate_there.value < first.low)
 
 
 def _listed(names: Sequence[str]) -> str:

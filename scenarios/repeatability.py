@@ -261,7 +261,7 @@ def _main(
         padim = ModelConfig(resolution=chosen.resolution)
         settings = {
             "command": f"python -m scenarios.repeatability --preset {preset} --seed {seed}",
-            **options.material_settings(cell=cell, part=part, production=production, dataset=dataset),
+            **options.material_settings(cell=cell, part=part, productions=("paper", production), dataset=dataset),
             "visits": chosen.visits,
             "camera": dict(chosen.camera) if model is None else None,
             "configuration": detection.model_dump(),

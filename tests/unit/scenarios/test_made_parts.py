@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cell.interfaces import CellError, ConfigError
+from cell.collecting import PartLost
+from cell.interfaces import CellError, ConfigError, MotionRejected, NotEmpty
 from scenarios.gauge import visits_of
-from scenarios.made_parts import FULL_PARTS, Shard, inspected_under, paper_order
+from scenarios.made_parts import FULL_PARTS, Shard, inspected_under, made_by_twin, paper_order
 from scenarios.material import Lost, split_training
 
 
@@ -39,7 +40,7 @@ def line(monkeypatch: pytest.MonkeyPatch):
             collected.append(numbers)
             if stops & set(numbers):
                 write_dataset(out, [number for number in numbers if number < min(stops)])  # kept, as `collect` does
-                raise CellError("Arm: a reflex stopped it")
+                raise PartLost("Arm: a reflex stopped it")
             write_dataset(out, [number for number in numbers if number not in slips])
 
         monkeypatch.setattr("scenarios.made_parts.collect", collect)
@@ -85,11 +86,37 @@ def test_an_order_of_which_no_part_is_whole_says_why(line, tmp_path: Path) -> No
         inspected_under(None, {"normal day": order_of(range(2))}, tmp_path)
 
 
-def test_a_wrong_file_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_condition_under_which_no_part_is_whole_is_a_finding(line, tmp_path: Path) -> None:
+    line(stops={2, 3})
+    orders = {"normal day": order_of(range(2)), "laid badly": order_of(range(2, 4))}
+    made = inspected_under(None, orders, tmp_path)
+    assert [each.piece for each in made.parts] == ["00000", "00001"]
+    assert [each.condition for each in made.lost] == ["laid badly"] * 2
+
+
+def test_a_line_killed_while_it_makes_parts_one_by_one_begins_their_group_again(line, tmp_path: Path) -> None:
+    line(stops={3})
+    write_dataset(tmp_path / "00000-00005.part" / "00000", [0])
+    made = made_by_twin(None, order_of(range(6)), tmp_path)
+    assert len(made.parts) == 5 and len(made.lost) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["00000-00005"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("ring.stl: is no mesh"),
+        MotionRejected("arm", "planning", "out of reach", "move it"),
+        NotEmpty("gripper", "starting", "something is in the hand", "take it out"),
+    ],
+)
+def test_what_no_part_is_the_cause_of_stops_the_study_and_leaves_nothing(
+    error: CellError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def collect(order, out, progress):
-        raise ConfigError("ring.stl: is no mesh")
+        raise error
 
     monkeypatch.setattr("scenarios.made_parts.collect", collect)
-    with pytest.raises(ConfigError, match="is no mesh"):
+    with pytest.raises(type(error)):
         Shard(order_of(range(3)), tmp_path / "shard").run()
     assert not (tmp_path / "shard").exists()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cell.config import load_part
-from cell.interfaces import ConfigError
+from detection.errors import DatasetError
 from scenarios.options import material_settings
 
 
@@ -28,10 +28,14 @@ def test_a_dataset_with_more_parts_or_other_labels_is_another(photographs: Path,
     changed = with_columns(lambda number: {"condition": "training"})
     assert of(changed) != of(photographs)
     before = of(changed)
-    (changed / "more.png").write_bytes(b"")
+    (changed / "out").mkdir()
+    (changed / "out" / "summary.json").write_text("{}")
+    assert of(changed) == before  # nothing that a study reads
+    picture = changed / "p03-left.png"
+    picture.write_bytes(picture.read_bytes() + b" ")
     assert of(changed) != before
 
 
 def test_a_dataset_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere: is no folder"):
+    with pytest.raises(DatasetError, match="nowhere"):
         material_settings(cell="twin", part="ring", dataset=tmp_path / "nowhere")

@@ -87,6 +87,17 @@ def test_a_part_that_was_not_inspected_whole_counts_as_rechecked(material: Mater
     assert badly.tpr == normal.tpr
 
 
+def test_a_condition_under_which_no_part_was_whole_is_told(material: Material) -> None:
+    lost = tuple(Lost(str(n), "arm runs wild", n < 20) for n in range(40))
+    found = judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 0})
+    outcomes = outcomes_of(replace(material, lost=lost), {"registered": found, "not registered": found}, k=2)
+    wild = outcomes[2]
+    assert (wild.parts, wild.tnr.value, wild.rechecked.value, wild.tpr, wild.a90_mm) == (40, 0.0, 1.0, None, None)
+    assert "arm runs wild (TNR 0.00, no defective part whole)" in findings_of(outcomes)[1]
+    assert figures_of(outcomes)["registered/arm runs wild"]["tpr"] is None
+    assert table_of(outcomes).rows[-1][4] is None and plot_of(outcomes).figure.axes
+
+
 def test_a_condition_without_defective_parts_is_refused(material: Material) -> None:
     some = Material(material.parts[:50], material.dataset)
     scores = np.zeros((50, 2))
