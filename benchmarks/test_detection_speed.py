@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from detection import Inspector, PaDiM
 from detection.backbones import pretrained
-from detection.config import DetectionConfig, ModelConfig, Precision, PreprocessConfig
+from detection.config import DetectionConfig, DistanceConfig, ModelConfig, Precision, PreprocessConfig
 from detection.description import InspectorInfo
 from detection.gaussian import PositionGaussians
 from detection.layer import LayerGaussians
@@ -210,7 +210,7 @@ def sixteen_views(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     )
     views = [f"V{i + 1}" for i in range(16)]
     info = InspectorInfo(
-        config=DetectionConfig(),
+        config=DetectionConfig(distance=DistanceConfig(covariance=covariance)),
         backbone="efficientnet_lite0",
         network=arithmetic_of(config),
         frame_shapes=dict.fromkeys(views, (960, 1280)),
@@ -286,9 +286,9 @@ def test_train_a_view_of_94_pictures(benchmark: BenchmarkFixture, weights: Path,
     script = f"""
 from pathlib import Path
 from detection import read_dataset, train
-from detection.config import DetectionConfig, ModelConfig, PreprocessConfig
+from detection.config import DetectionConfig, DistanceConfig, ModelConfig, PreprocessConfig
 model, weights = ModelConfig(backbone="resnet18", resolution=1024), Path({str(weights)!r})
-config = DetectionConfig(preprocess=PreprocessConfig(crop="none"))
+config = DetectionConfig(preprocess=PreprocessConfig(crop="none"), distance=DistanceConfig(covariance="position"))
 dataset, folder = read_dataset(Path({str(good.parent.parent)!r})), Path({str(tmp_path / "model")!r})
 train(dataset, folder, config=config, model=model, weights=weights)
 print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1e6)

@@ -54,7 +54,7 @@ class DistanceConfig(_Config):
     """How a view's model measures how far a feature is from those of good pictures."""
 
     covariance: Covariance = Field(
-        default="position",
+        default="layer",
         description="`position`: one Gaussian of picked channels of all layers at each position, as in the paper. "
         "`layer`: one of the network's layers on its own grid, with all its channels: the finest in which parts lie "
         "alike, as good pictures tell, or the last if they do in none; a covariance at each position that is drawn "
@@ -91,7 +91,7 @@ class ScoreConfig(_Config):
 class VoteConfig(_Config):
     """From the views' scores to the part's."""
 
-    k: int = Field(default=2, ge=1, description="A part is anomalous when at least k of its views reach the threshold.")
+    k: int = Field(default=1, ge=1, description="A part is anomalous when at least k of its views reach the threshold.")
 
 
 class ThresholdConfig(_Config):

@@ -45,6 +45,7 @@ _ALPHAS = (0.01, 0.05)  # of the frozen thresholds: the share of good parts that
 Operated = tuple[str, float]
 """A frozen configuration, and the α of its threshold."""
 
+_CONFIGS = {"faithful": "paper", "improved": "default"}
 _COLOURS = {"faithful": "#8c959f", "improved": "#1b7f4b"}
 
 
@@ -204,7 +205,7 @@ def _main(
     started = time.perf_counter()
     with answering():
         chosen = options.preset_of(PRESETS, preset)
-        configs = {name: load_detection(file).content for name, file in (("faithful", "paper"), ("improved", "layer"))}
+        configs = {name: load_detection(file).content for name, file in _CONFIGS.items()}
         variants = variants_of(configs["faithful"], configs["improved"], chosen.size)
         fresh_seeds = [seed + 1 + i for i in range(chosen.fresh_seeds)]
         settings = {
@@ -249,7 +250,7 @@ def _main(
         study = Study(
             name="better_than_paper",
             title="Past the published pipeline",
-            findings=findings_of(compared, frozen),
+            findings=[*findings_of(compared, frozen), *material.lost_said, *([] if fresh is None else fresh.lost_said)],
             tables=tables_of(compared, frozen, fresh),
             plots=[] if fresh is None else plots_of(frozen, fresh, k=k),
             figures=figures_of(compared, frozen),

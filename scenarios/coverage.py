@@ -233,7 +233,7 @@ def _main(
     out: Annotated[Path, typer.Option(help="folder for the results")],
     cell: Annotated[str, typer.Option(help="name or path of a cell file of the twin")] = "twin",
     part: Annotated[str, typer.Option(help="name or path of a part file")] = "ring",
-    k: Annotated[int, typer.Option(min=1, help="views that must see a defect for the vote to catch it")] = 2,
+    k: Annotated[int, typer.Option(min=1, help="views that must see a defect, as in the published vote")] = 2,
     max_angle: Annotated[float, typer.Option(min=1, max=90, help="degrees; seen more obliquely is not seen")] = 75.0,
     edge_mm: Annotated[float, typer.Option(min=0.2, max=20, help="largest edge of the faces that are asked for")] = 1.5,
 ) -> None:

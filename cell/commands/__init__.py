@@ -85,7 +85,10 @@ def train(
         typer.Option(help="The backbone's weights (.pth or .safetensors) instead of the pretrained ones."),
     ] = None,
     resolution: Annotated[int, typer.Option(help="256, 512 or 1024: side of the network's input.")] = 256,
-    features: Annotated[int, typer.Option(min=1, help="Random channels out of all layers.")] = 100,
+    features: Annotated[
+        int | None,
+        typer.Option(min=1, help="With covariances of `position`: so many random channels out of all layers; 100."),
+    ] = None,
     train_parts: Annotated[int | None, typer.Option(min=2, help="Use only the first so many good parts.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     network: Annotated[
@@ -95,8 +98,8 @@ def train(
         bool,
         typer.Option(
             "--keep-state",
-            help="Keep what `candidate make` continues from: as much disk again as the float32 models, or three times "
-            "as much where one layer is measured.",
+            help="Keep what `candidate make` continues from: three times as much disk as the models, or with "
+            "covariances of `position` as much again as float32 ones.",
         ),
     ] = False,
     seed: Seed = 0,
@@ -114,7 +117,7 @@ def train(
         model={
             "backbone": backbone,
             "resolution": resolution,
-            "n_features": features,
+            **({} if features is None else {"n_features": features}),
             "precision": precision,
             "network": network,
             "seed": seed,

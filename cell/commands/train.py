@@ -29,6 +29,8 @@ def run_train(
     start = perf_counter()
     settings = load_detection(config).content
     model_config = check(model, ModelConfig, "the options of train")
+    if "n_features" in model and settings.distance.covariance == "layer":
+        screen.print(f"--features changes nothing: configuration {config} takes all channels of one layer")
     require_writable(out, holds=DESCRIPTION_FILE)
     pictures = read_dataset(dataset)
     with progress("training", None) as report:

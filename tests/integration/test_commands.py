@@ -62,8 +62,11 @@ def test_help_names_the_commands_and_is_quick_to_load():
 
 def test_photographs_train_and_evaluate(tmp_path):
     data, model, figures = photographs(tmp_path / "data"), tmp_path / "model", tmp_path / "r.json"
-    trained = twinspect("train", data, "--out", model, "--features", "25")
+    trained = twinspect("train", data, "--out", model, "--config", "paper", "--features", "25")
     assert trained.returncode == 0, trained.stderr
+    assert "--features" not in trained.stdout
+    default = twinspect("train", data, "--out", tmp_path / "default", "--features", "25")
+    assert default.returncode == 0 and "--features changes nothing" in default.stdout
     evaluated = twinspect("evaluate", data, "--model", model, "--json", figures)
     assert evaluated.returncode == 0, evaluated.stderr
     text = figures.read_text()
@@ -81,7 +84,7 @@ def test_photographs_train_and_evaluate(tmp_path):
         (("train", "missing", "--out", "m"), "missing"),
         (("train", "{data}", "--out", "m", "--backbone", "vgg"), "backbone"),
         (("train", "{data}", "--out", "m", "--resolution", "300"), "resolution"),
-        (("train", "{data}", "--out", "m", "--features", "5000"), "features"),
+        (("train", "{data}", "--out", "m", "--config", "paper", "--features", "5000"), "features"),
         (("train", "{data}", "--out", "/proc/m"), "/proc/m"),
         (("train", "{data}", "--out", "m", "--config", "nonsense"), "nonsense"),
         (("train", "{empty}", "--out", "m"), "empty"),

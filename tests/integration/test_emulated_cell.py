@@ -26,7 +26,7 @@ def order(sensors_cell) -> Order:
 def model(order, tmp_path_factory):
     folder = tmp_path_factory.mktemp("emulated")
     assert collect(order, folder / "good", progress=lambda done: None) == 4
-    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig(n_features=25))
+    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig())
     return folder / "model"
 
 
@@ -65,9 +65,7 @@ def test_cycle_with_whole_pictures_of_the_sensor_ends_in_a_verdict(order, tmp_pa
     whole = replace(order.cell, content=content.model_copy(update={"camera": camera}))
     known = replace(order, cell=whole, numbers=range(4))
     collect(known, tmp_path / "good", progress=lambda done: None)
-    train(
-        read_dataset(tmp_path / "good"), tmp_path / "model", config=DetectionConfig(), model=ModelConfig(n_features=25)
-    )
+    train(read_dataset(tmp_path / "good"), tmp_path / "model", config=DetectionConfig(), model=ModelConfig())
     (part,) = inspect(
         replace(known, numbers=range(1), seed=9), tmp_path / "model", f"sqlite:///{tmp_path}/records.sqlite"
     )

@@ -53,7 +53,7 @@ def model(sensors_cell, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wired")
     order = Order(sensors_cell(456), load_part("ring"), load_production("good"), range(6), 1)
     collect(order, folder / "good", progress=lambda done: None)
-    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig(n_features=25))
+    train(read_dataset(folder / "good"), folder / "model", config=DetectionConfig(), model=ModelConfig())
     return folder / "model"
 
 

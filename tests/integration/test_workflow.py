@@ -51,7 +51,7 @@ def dataset(order_of, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(dataset, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "model"
-    train(read_dataset(dataset), out, config=DetectionConfig(), model=ModelConfig(n_features=25))
+    train(read_dataset(dataset), out, config=DetectionConfig(), model=ModelConfig())
     return out
 
 

@@ -29,7 +29,7 @@ def test_shipped_files_load_from_any_folder(kind, names, tmp_path, monkeypatch):
 
 
 def test_shipped_detection_files_load():
-    assert load_detection("default").content.vote.k == 2
+    assert load_detection("default").content.vote.k == 1
     assert load_detection("paper").content.score.method == "percentile"
 
 

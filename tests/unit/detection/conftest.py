@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detection import Dataset, DetectionConfig, Inspector, ModelConfig, read_dataset, train
 from detection.backbones import Backbone, pretrained
-from detection.config import PreprocessConfig, ScoreConfig
+from detection.config import DistanceConfig, PreprocessConfig, ScoreConfig, VoteConfig
 
 VIEWS = ("front", "back", "side")
 FRAME = (120, 160)
@@ -108,10 +108,11 @@ def lite0() -> Backbone:
 
 @pytest.fixture(scope="session")
 def small_config() -> DetectionConfig:
-    """Less smoothing than the default: the test pictures' defects are small beside 4 px."""
+    """A vote of two views; less smoothing than usual, for the test pictures' defects are small beside 4 px."""
     return DetectionConfig(
         preprocess=PreprocessConfig(classes=2, margin=0.1),
         score=ScoreConfig(smoothing_sigma=2.0),
+        vote=VoteConfig(k=2),
     )
 
 
@@ -125,6 +126,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return read_dataset(write_collected(tmp_path_factory.mktemp("data") / "rings", good=10, defective=3))
 
 
-@pytest.fixture(scope="session")
-def inspector(dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig) -> Inspector:
-    return train(dataset, config=small_config, model=small_model, train_parts=7)
+@pytest.fixture(scope="session", params=["layer", "position"])
+def inspector(
+    request: pytest.FixtureRequest, dataset: Dataset, small_config: DetectionConfig, small_model: ModelConfig
+) -> Inspector:
+    config = small_config.model_copy(update={"distance": DistanceConfig(covariance=request.param)})
+    return train(dataset, config=config, model=small_model, train_parts=7)

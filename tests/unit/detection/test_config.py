@@ -4,9 +4,10 @@ from pydantic import ValidationError
 from detection import DetectionConfig, ModelConfig
 
 
-def test_the_defaults_are_the_papers_where_it_names_them() -> None:
+def test_the_defaults_are_the_measured_winners_and_else_the_papers() -> None:
     config = DetectionConfig()
-    assert (config.vote.k, config.score.percentile, config.score.smoothing_sigma) == (2, 99.99, 4.0)
+    assert (config.distance.covariance, config.vote.k) == ("layer", 1)
+    assert (config.score.percentile, config.score.smoothing_sigma) == (99.99, 4.0)
     assert config.score.smallest_defect_mm == 0.5
     assert (ModelConfig().n_features, ModelConfig().epsilon, ModelConfig().resolution) == (100, 0.01, 256)
 
@@ -38,5 +39,5 @@ def test_wrong_keys_and_values_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_configuration_survives_json() -> None:
-    config = DetectionConfig.model_validate({"score": {"method": "cluster"}, "vote": {"k": 3}})
+    config = DetectionConfig.model_validate({"score": {"method": "percentile"}, "vote": {"k": 3}})
     assert DetectionConfig.model_validate_json(config.model_dump_json()) == config

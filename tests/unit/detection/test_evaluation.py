@@ -65,7 +65,7 @@ def test_figures_against_scikit_learn(inspector: Inspector, dataset: Dataset) ->
     expected = roc_auc_score(np.concatenate(truths), np.concatenate(pixels))
     assert result.pixel_auroc is not None and result.pro is not None
     assert result.pixel_auroc.value == pytest.approx(expected, abs=1e-4) and result.pixel_auroc.value > 0.9
-    assert 0 < result.pixel_auroc.low < result.pixel_auroc.value < result.pixel_auroc.high < 1
+    assert 0 < result.pixel_auroc.low < result.pixel_auroc.value < result.pixel_auroc.high <= 1
     assert 0.5 < result.pro.low < result.pro.value < result.pro.high < 1
     assert [part.statistic for part in result.parts] == pytest.approx(statistics)
     assert result.at_full_tpr is not None and result.tpr is not None and result.tnr is not None

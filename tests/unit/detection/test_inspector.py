@@ -237,14 +237,10 @@ def test_a_loaded_inspector_is_the_same(inspector: Inspector, dataset: Dataset, 
 
 
 def test_training_twice_gives_identical_files(
-    inspector: Inspector,
-    dataset: Dataset,
-    small_config: DetectionConfig,
-    small_model: ModelConfig,
-    tmp_path: Path,
+    inspector: Inspector, dataset: Dataset, small_model: ModelConfig, tmp_path: Path
 ) -> None:
     inspector.save(tmp_path / "first")
-    train(dataset, tmp_path / "second", config=small_config, model=small_model, train_parts=7)
+    train(dataset, tmp_path / "second", config=inspector.info.config, model=small_model, train_parts=7)
     for path in (tmp_path / "first").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes()
 
@@ -396,7 +392,8 @@ def test_photographs_are_taken_as_they_are(tmp_path: Path, mvtec: Write, small_m
     assert config.preprocess.registration == "none"
     assert inspector.score_view("view", ring(seed=3)).geometry.box.width == 160
     with pytest.raises(DatasetError, match="cluster needs picture_width_mm"):
-        cluster = DetectionConfig(score=ScoreConfig(method="cluster"))
+        position = DistanceConfig(covariance="position")
+        cluster = DetectionConfig(distance=position, score=ScoreConfig(method="cluster"))
         train(read_dataset(folder), config=cluster, model=small_model)
 
 
@@ -504,11 +501,11 @@ def declared(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Data
 def test_defective_parts_set_the_threshold_against_held_out_good_ones(
     inspector: Inspector,
     declared: Dataset,
-    small_config: DetectionConfig,
     small_model: ModelConfig,
     threshold: dict[str, object],
 ) -> None:
-    trained = train(declared, config=with_threshold(small_config, **threshold), model=small_model, train_parts=7)
+    config = with_threshold(inspector.info.config, **threshold)
+    trained = train(declared, config=config, model=small_model, train_parts=7)
     good, bad = statistics_by_use(trained, "training"), statistics_by_use(trained, "defective")
     assert good == statistics_by_use(inspector, "training")
     assert list(bad) == [part.part_id for part in declared.parts[10:]]

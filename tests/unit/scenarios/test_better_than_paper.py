@@ -25,7 +25,7 @@ VARIED = ("registration and mask, memory bank", "improved and memory bank", "imp
 
 @pytest.fixture(scope="module")
 def variants():
-    return variants_of(load_detection("paper").content, load_detection("layer").content, 256)
+    return variants_of(load_detection("paper").content, load_detection("default").content, 256)
 
 
 def changes(variant, first) -> int:
@@ -41,7 +41,7 @@ def test_each_change_stands_alone_and_the_last_ones_are_what_ships(variants) -> 
     for variant in variants[1:]:
         if not variant.name.startswith("improved"):
             assert changes(variant, first) == len(re.split(", | and (?!Wolf)", variant.name)), variant.name
-    assert improved.config == load_detection("layer").content and improved.masked
+    assert improved.config == load_detection("default").content and improved.masked
     assert all(each.config == improved.config for each in variants if each.name.startswith("improved"))
     names = [variant.name for variant in variants]
     assert len(set(names)) == len(names) and all(each.combined in (None, *names) for each in variants)
