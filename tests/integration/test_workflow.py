@@ -110,15 +110,15 @@ def test_verdicts_are_better_than_chance_and_whole(inspected):
         assert len(part.scores) == len(part.frames) == 16
         assert part.verdict.bin in ("ok", "reject") and part.cycle_s > 10
         assert part.ticket.label is None
-        assert (part.verdict.bin == "ok") == (len(part.views_over) < 2)
-    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 2)
+        assert (part.verdict.bin == "ok") == (not part.views_over)
+    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 1)
     assert run.part_auroc is not None and run.part_auroc.value > 0.8
 
 
 def test_report_is_one_self_contained_page(inspected, tmp_path):
     parts, truth = inspected
     truths = read_truth(truth)
-    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 2)
+    run = Run(parts, tuple(truths[part.ticket.part_id] for part in parts), 1)
     figures = summary(run, seconds=1.5)
     assert [part["truth"] for part in figures["parts"]] == ["good", "defective"] * 3
     assert figures["tpr"] == sum(p["verdict"] != "ok" for p in figures["parts"][1::2]) / 3
