@@ -60,10 +60,9 @@ def judge(
         return Verdict("recheck", tuple(doubts) or ("no vote",))
     findings = []
     if decision.anomalous:
-        findings.append(
-            f"{len(decision.views_over)} views reach the threshold {decision.threshold:.2f}: "
-            f"{', '.join(decision.views_over)}"
-        )
+        over = decision.views_over
+        reach = "1 view reaches" if len(over) == 1 else f"{len(over)} views reach"
+        findings.append(f"{reach} the threshold {decision.threshold:.2f}: {', '.join(over)}")
     if not mass.hold(weighing.mass_g):
         findings.append(f"its mass {weighing.mass_g:.3f} g is not {mass.nominal_g} ± {mass.tolerance_g} g")
     return Verdict("reject" if findings else "ok", tuple(findings))

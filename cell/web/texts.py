@@ -101,7 +101,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "no bin": ("none: nobody knows", "keiner: unbekannt"),
     "played back": ("played back", "nachgespielt"),
     # One part
-    "over": ("{count} of {total} views reach the threshold", "{count} von {total} Ansichten erreichen die Schwelle"),
+    "over": ("threshold reached by {count} of {total} views", "Schwelle erreicht von {count} von {total} Ansichten"),
     "off mass": (
         "mass {mass} g is not {nominal} ± {tolerance} g",
         "Masse {mass} g ist nicht {nominal} ± {tolerance} g",
@@ -171,8 +171,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "good lost": ("confirmed good, rejected", "bestätigt gut, abgelehnt"),
     "bad kept": ("confirmed defective, passed", "bestätigt fehlerhaft, durchgelassen"),
     "statistic": (
-        "parts by the score that {k} of their views reach",
-        "Teile nach dem Wert, den {k} ihrer Ansichten erreichen",
+        "parts by the score that is reached by {k} of their views",
+        "Teile nach dem Wert, der von {k} ihrer Ansichten erreicht wird",
     ),
     # Candidates
     "candidates note": (
