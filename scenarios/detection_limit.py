@@ -105,6 +105,13 @@ class Limit:
     pod: Pod | None
     unseen: int
 
+    @property
+    def a90_mm(self) -> float | None:
+        """Size that is found with probability .9, where the sizes tried reach it."""
+        if self.pod is None or self.pod.a90_mm is None or self.pod.a90_mm > self.sizes_mm.max():
+            return None
+        return self.pod.a90_mm
+
 
 def defective_order(preset: Preset, *, cell: str, part: str, seed: int) -> Order:
     """Order a part for each kind and size; a defect lies where at least one view sees it."""
@@ -151,7 +158,7 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[T
             len(limit.sizes_mm),
             float(limit.sizes_mm.min()),
             float(limit.sizes_mm.max()),
-            None if limit.pod is None else limit.pod.a90_mm,
+            limit.a90_mm,
             None if limit.pod is None else limit.pod.a90_95_mm,
             _beyond(limit),
             None if limit.pod is None else limit.pod.alpha,
@@ -195,7 +202,7 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
     said = []
     for limit in limits:
         pod, tried = limit.pod, f"{limit.sizes_mm.min():g} to {limit.sizes_mm.max():g} mm tried"
-        if pod is None or pod.a90_mm is None or pod.a90_mm > limit.sizes_mm.max():
+        if pod is None or limit.a90_mm is None:
             why = (
                 ""
                 if pod is None or pod.alpha > 0.9
@@ -204,12 +211,12 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
             said.append(f"{limit.kind}: no size that was tried is found with probability .9{why}; {tried}.")
         elif pod.a90_95_mm is None or pod.a90_95_mm > limit.sizes_mm.max():
             said.append(
-                f"{limit.kind}: found with probability .9 from {pod.a90_mm:.2f} mm by the fitted curve; the data set "
+                f"{limit.kind}: found with probability .9 from {limit.a90_mm:.2f} mm by the fitted curve; the data set "
                 f"no bound within the sizes tried; {tried}."
             )
         else:
             said.append(
-                f"This cell finds {limit.kind}: with probability .9 from {pod.a90_mm:.2f} mm, with 95 % confidence "
+                f"This cell finds {limit.kind}: with probability .9 from {limit.a90_mm:.2f} mm, with 95 % confidence "
                 f"from {pod.a90_95_mm:.2f} mm, where a view can see it; {tried}."
             )
     said.append(
@@ -227,7 +234,7 @@ def figures_of(limits: Sequence[Limit], frozen: Frozen) -> dict[str, Any]:
         "limits": {
             limit.kind: {
                 "parts": len(limit.found),
-                "a90_mm": None if limit.pod is None else limit.pod.a90_mm,
+                "a90_mm": limit.a90_mm,
                 "a90_95_mm": None if limit.pod is None else limit.pod.a90_95_mm,
                 "asymptote": None if limit.pod is None else limit.pod.alpha,
                 "not_seen_by_two_views": limit.unseen,

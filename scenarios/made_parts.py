@@ -117,17 +117,7 @@ def fresh_material(
 ) -> Material:
     """Have the twin make parts as those of the published study are, anew for each of several seeds.
 
-    Parameters
-    ----------
-    client : Client
-        Of a cluster.
-    parts : PaperParts
-        So many for each seed.
-    cell, part : str
-        Names or paths of the files.
-    seeds : sequence of int
-    folder : Path
-        Each seed has a folder in it; see `made_by_twin`.
+    So many for each seed as `parts` says; each has a folder of its own. See `paper_material`.
     """
     made = [
         made_by_twin(client, paper_order(parts, cell=cell, part=part, seed=seed), folder / f"{seed:04}")
@@ -174,9 +164,10 @@ def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     CellError
         The cell stopped, or no part could be inspected whole.
     """
-    datasets, lost, whys = _made(client, order, folder)
-    _refuse_all_lost(datasets, whys, folder)
-    return replace(joined(datasets), lost=tuple(lost))
+    made, lost, whys = _made(client, order, folder)
+    if made is None:
+        raise _all_lost(folder, whys)
+    return replace(made, lost=tuple(lost))
 
 
 def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -> Material:
@@ -185,42 +176,43 @@ def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -
     A piece is what has the same number under every condition, divided by the visits that each part makes. Under one
     condition, but not under all, every part may be lost; see `made_by_twin`.
     """
-    datasets: list[Dataset] = []
+    dataset: Dataset | None = None
     parts: list[Studied] = []
     lost: list[Lost] = []
     whys: list[str] = []
     for name, order in orders.items():
         made, lost_here, whys_here = _made(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
-        if made:
-            whole = joined(made).parts
-            parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in whole]
-        datasets, whys = [*datasets, *made], [*whys, *whys_here]
+        if made is not None:
+            dataset = dataset or made.dataset
+            parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in made.parts]
         lost += [replace(each, condition=name) for each in lost_here]
-    _refuse_all_lost(datasets, whys, folder)
-    return Material(tuple(parts), datasets[0], tuple(lost))
+        whys += whys_here
+    if dataset is None:
+        raise _all_lost(folder, whys)
+    return Material(tuple(parts), dataset, tuple(lost))
 
 
-def _made(client: Client, order: Order, folder: Path) -> tuple[list[Dataset], list[Lost], list[str]]:
-    """Return the datasets of an order's whole parts, the others, and why they stopped the line."""
+def _made(client: Client, order: Order, folder: Path) -> tuple[Material | None, list[Lost], list[str]]:
+    """Return an order's whole parts, None without any, the others, and why they stopped the line."""
     single = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
     groups = [order.numbers[i : i + _SHARD] for i in range(0, len(order.numbers), _SHARD)]
     shards = [Shard(replace(single, numbers=group), folder / f"{group[0]:05}-{group[-1]:05}") for group in groups]
     run_jobs(client, shards, doing="parts pass the cell")
     read = [shard.read() for shard in shards]
     datasets = [dataset for some, _ in read for dataset in some]
-    whole = {_number_of(studied) for studied in joined(datasets).parts} if datasets else set()
+    made = joined(datasets) if datasets else None
+    whole = set() if made is None else {_number_of(studied) for studied in made.parts}
     batch_of = order.production.content.batch_of
     lost = [
         Lost(_piece(number, order), "", good=not batch_of(number // _visits(order)).defects)
         for number in order.numbers
         if number not in whole
     ]
-    return datasets, lost, [why for _, whys in read for why in whys]
+    return made, lost, [why for _, whys in read for why in whys]
 
 
-def _refuse_all_lost(datasets: Sequence[Dataset], whys: Sequence[str], folder: Path) -> None:
-    if not datasets:
-        raise CellError(f"{folder}: no part could be inspected whole; {whys[0]}")
+def _all_lost(folder: Path, whys: Sequence[str]) -> CellError:
+    return CellError(f"{folder}: no part could be inspected whole; {whys[0]}")
 
 
 def _number_of(studied: Studied) -> int:

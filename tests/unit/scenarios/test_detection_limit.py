@@ -88,6 +88,14 @@ def test_a_bound_beyond_what_was_tried_is_none(photographs: Path) -> None:
     assert "no bound" in curves([limit], frozen(statistics)).figure.axes[0].get_title()
 
 
+def test_a_curve_that_reaches_nine_tenths_beyond_what_was_tried_has_no_a90(photographs: Path) -> None:
+    statistics = np.concatenate([[5.0], np.where((np.arange(60) % 3 > 0) & (SIZES > 0.3), 20.0, 5.0)])
+    (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
+    assert limit.pod is not None and limit.pod.a90_mm is not None and limit.pod.a90_mm > SIZES.max()
+    assert tables_of([limit], rate(1, 10))[0].rows[0][4] is None
+    assert figures_of([limit], frozen(statistics))["limits"]["dot"]["a90_mm"] is None
+
+
 def test_one_size_is_too_little_for_a_curve(photographs: Path) -> None:
     (limit,) = limits_of(material(photographs, np.array([1.0, 1.0]), [None, None]), frozen(np.full(3, 20.0)), k=2)
     assert limit.pod is None and limit.unseen == 0
