@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from cell.collecting import collect
+from cell.collecting import PartLost, collect
 from cell.commands.console import clearing, confirming, errors
 from cell.interfaces import CellError, ConfigError
 from cell.schema import Batch, Defect, ProductionFile
@@ -60,7 +60,8 @@ def collected_by_hand(
     ConfigError
         The cell is not what the model was trained with.
     CellError
-        Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept.
+        Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept; rounds that
+        were not whole are lost, and counted as such, as long as one was.
     """
     if not sys.stdin.isatty():
         raise CellError("A person lays the parts down again: run the study at a terminal")
@@ -75,18 +76,20 @@ def collected_by_hand(
             label = "defective" if batch.defects else "good"
             same = {"batches": (batch.model_copy(update={"label": label}),), "cavities": 1}
             one = replace(order.production, content=production.model_copy(update=same))
-            whole = collect(
-                replace(order, cell=alone, production=one, numbers=range(visits)),
-                half,
-                progress=lambda _: None,
-                clear=clearing(None),
-                confirm=confirming,
-                lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
-            )
-            if whole < 2:
-                raise CellError(
-                    f"Piece {done + 1}: {whole} of {visits} rounds were whole; start again to repeat this piece"
+            try:
+                collect(
+                    replace(order, cell=alone, production=one, numbers=range(visits)),
+                    half,
+                    progress=lambda _: None,
+                    clear=clearing(None),
+                    confirm=confirming,
+                    lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
                 )
+            except PartLost as error:
+                raise PartLost(
+                    f"Piece {done + 1}: {error}. Start again to repeat this piece; if it cannot be held, take it out "
+                    f"of {order.production.path}"
+                ) from error
             half.replace(place)
         read = read_material(place)
         if read.dataset.made_for != made_for:

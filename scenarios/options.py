@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from cell.config import load_cell, load_part, load_production
+from cell.config import Loaded, load_cell, load_part, load_production
 from cell.interfaces import ConfigError
+from cell.schema import PartFile
 from detection.datasets import read_dataset
 
 PresetT = TypeVar("PresetT")
@@ -43,8 +44,10 @@ def material_settings(
     """
     if dataset is not None:
         return {"dataset": str(dataset), "contents": {"dataset": _hash_of_dataset(dataset)}}
-    files = [load_cell(cell), load_part(part), *(load_production(name) for name in productions)]
+    loaded = load_part(part)
+    files = [load_cell(cell), loaded, *(load_production(name) for name in productions)]
     said = [file.content.model_dump_json(by_alias=True).encode() for file in files]
+    said[1] += b"".join(_named_files(loaded))
     names = ["cell", "part", *(f"production {name}" for name in productions)]
     return {
         "cell": cell,
@@ -52,6 +55,14 @@ def material_settings(
         "dataset": None,
         "contents": {name: hashlib.sha256(text).hexdigest() for name, text in zip(names, said, strict=True)},
     }
+
+
+def _named_files(part: Loaded[PartFile]) -> Iterator[bytes]:
+    """Contents of the files that a part's shape is read from, such as a mesh."""
+    for value in part.content.shape.options.values():
+        file = part.path.parent / value if isinstance(value, str) else None
+        if file is not None and file.is_file():
+            yield file.read_bytes()
 
 
 def _hash_of_dataset(folder: Path) -> str:

@@ -37,6 +37,7 @@ NORMAL = "normal day"
 _KIND: Literal["dot"] = "dot"
 _SIZES_MM = (0.2, 3.0)
 _ARM_MM = 0.1  # pose repeatability (ISO 9283) that a normal day's joint errors give; see docs/twin.md
+_LEAST_TNR = 0.5
 _COLOURS = {"registered": "#1b7f4b", "not registered": "#8c959f"}
 
 
@@ -109,8 +110,13 @@ class Outcome:
 
     @property
     def a90_mm(self) -> float | None:
-        """Size that is found with probability .9, where the sizes tried reach it."""
+        """Size that is found with probability .9, where the sizes tried reach it and most good parts pass.
+
+        Where they do not, that a part with a defect is rejected says nothing of the defect.
+        """
         if self.pod is None or self.pod.a90_mm is None or self.pod.a90_mm > self.largest_mm:
+            return None
+        if self.tnr.value < _LEAST_TNR:
             return None
         return self.pod.a90_mm
 
@@ -186,9 +192,7 @@ def findings_of(outcomes: Sequence[Outcome]) -> list[str]:
     for name in dict.fromkeys(each.config for each in outcomes):
         some = [each for each in outcomes if each.config == name]
         first = some[0]
-        said.append(
-            f"{name}, {first.condition}: TNR {shown(first.tnr)}, TPR {shown(first.tpr)}, a90 {_size(first.a90_mm)}."
-        )
+        said.append(f"{name}, {first.condition}: TNR {shown(first.tnr)}, TPR {shown(first.tpr)}, a90 {_size(first)}.")
         worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or _lower(each.tpr, first.tpr)]
         kept = [each.condition for each in some[1:] if each not in worse]
         rates = [
@@ -211,8 +215,10 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "no condition"
 
 
-def _size(size_mm: float | None) -> str:
-    return "beyond the sizes tried" if size_mm is None else f"{size_mm:.2f} mm"
+def _size(outcome: Outcome) -> str:
+    if outcome.tnr.value < _LEAST_TNR:
+        return "not known, since most good parts are rejected too"
+    return "beyond the sizes tried" if outcome.a90_mm is None else f"{outcome.a90_mm:.2f} mm"
 
 
 def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -252,7 +258,7 @@ def plot_of(outcomes: Sequence[Outcome]) -> Plot:
     below.set_ylabel(f"a90 of a {_KIND} (mm), up to a90/95")
     below.set_ylim(bottom=0)
     below.set_xticks(range(len(conditions)), conditions, rotation=20, ha="right", fontsize=8)
-    below.set_xlabel("condition (no point: not within the sizes tried)")
+    below.set_xlabel("condition (no point: not within the sizes tried, or most good parts are rejected too)")
     figure.suptitle("Grasp and robot error, in simulation; bars: 95 % intervals", fontsize=10)
     return Plot("pose_error", "TNR and a90 against grasp and robot error", figure)
 

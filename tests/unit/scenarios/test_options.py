@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,18 @@ def test_parts_of_another_file_of_the_same_name_are_other_settings(tmp_path: Pat
     after = material_settings(cell="twin", part=str(own), dataset=None)
     assert {name for name in before if before[name] != after[name]} == {"contents"}
     assert {name for name in before["contents"] if before["contents"][name] != after["contents"][name]} == {"part"}
+
+
+def test_another_mesh_under_the_same_name_is_another_part(tmp_path: Path) -> None:
+    own, mesh = tmp_path / "part.yaml", tmp_path / "housing.stl"
+    text = load_part("ring").path.read_text(encoding="utf-8")
+    shape = "shape: {class: twin.parts.mesh:MeshPart, file: housing.stl}"
+    own.write_text(re.sub(r"^shape:.*?(?=^\S)", f"{shape}\n", text, flags=re.M | re.S), encoding="utf-8")
+    mesh.write_bytes(b"one")
+    before = material_settings(cell="twin", part=str(own), dataset=None)
+    assert material_settings(cell="twin", part=str(own), dataset=None) == before
+    mesh.write_bytes(b"two")
+    assert material_settings(cell="twin", part=str(own), dataset=None) != before
 
 
 def test_a_dataset_with_more_parts_or_other_labels_is_another(photographs: Path, with_columns) -> None:

@@ -78,6 +78,15 @@ def test_each_condition_has_its_rates_and_its_size(material: Material) -> None:
         assert axes.get_ylabel()
 
 
+def test_where_most_good_parts_are_rejected_no_size_is_said_to_be_found(material: Material) -> None:
+    some = {NORMAL: 0.5, "laid badly": 0.5}
+    half, most = (judged(material, some, {NORMAL: wrong, "laid badly": wrong}) for wrong in (10, 11))
+    (sized, _), (unsized, _) = (outcomes_of(material, {"registered": each}, k=2) for each in (half, most))
+    assert sized.a90_mm is not None and unsized.a90_mm is None and unsized.tpr == sized.tpr
+    assert "a90 not known, since most good parts are rejected too" in findings_of([unsized])[0]
+    assert table_of([unsized]).rows[0][-2:] == (None, None)
+
+
 def test_a_part_that_was_not_inspected_whole_counts_as_rechecked(material: Material) -> None:
     found = judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 1})
     lost = (Lost("1", "laid badly", True), Lost("2", "laid badly", True), Lost("3", "laid badly", False))

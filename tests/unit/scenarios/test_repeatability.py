@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from cell.collecting import PartLost
 from cell.config import load_cell, load_part, load_production
 from cell.fingerprint import fingerprint
 from cell.interfaces import CellError, ConfigError
@@ -172,6 +173,17 @@ def test_a_person_lays_each_piece_down_again_and_what_is_done_is_kept(
     found = collected_by_hand(order, [0, 17], 2, tmp_path, made_for=made_for)
     assert [(each.piece, each.good) for each in found.parts] == [("00000", True)] * 2 + [("00017", False)] * 2
     assert found.parts[2].defects == ({"kind": "dot", "size_mm": 0.8},)
+
+
+def test_a_piece_that_cannot_be_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slipped(*_: object, **__: object) -> int:
+        raise PartLost("it slipped")
+
+    monkeypatch.setattr("scenarios.gauge.sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("scenarios.gauge.collect", slipped)
+    order = Order(load_cell("twin"), load_part("ring"), load_production("gauge"), (), 3)
+    with pytest.raises(CellError, match=r"Piece 1: it slipped.*gauge\.yaml"):
+        collected_by_hand(order, [17], 2, tmp_path, made_for={})
 
 
 @pytest.mark.slow

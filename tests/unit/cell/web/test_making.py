@@ -1,9 +1,9 @@
 """The process that makes candidates: one at a time, told as it goes, and never silent when it fails."""
 
 import multiprocessing
+import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +14,29 @@ from cell.web import making
 from cell.web.making import CandidateMaker, Making
 
 
+def waits(records, model, folder, part, who, news) -> None:
+    news.send(Making(True, f"{folder.name.startswith('ring-2')} for {who}", 1, 2))
+    deadline = time.monotonic() + 30
+    while not (model.parent / "go on").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    news.send("")
+
+
+def refuses(*args) -> None:
+    args[-1].send("no part was confirmed")
+
+
+def dies(*_) -> None:
+    os._exit(9)
+
+
 @pytest.fixture
-def maker(monkeypatch):
-    """Return a function that gives a maker whose process, here a fork, does what a function says."""
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(making.multiprocessing, "get_context", lambda method: fork)
+def maker(monkeypatch, tmp_path):
+    """Return a function that gives a maker whose process does what a function says."""
 
     def make(work) -> CandidateMaker:
         monkeypatch.setattr(making, "_make", work)
-        return CandidateMaker("sqlite:///records.sqlite", Path("/models/ring"), None)
+        return CandidateMaker("sqlite:///records.sqlite", tmp_path / "ring", None)
 
     return make
 
@@ -35,15 +49,8 @@ def ended(maker: CandidateMaker) -> Making:
     return maker.now
 
 
-def test_it_tells_how_far_it_is_and_makes_one_at_a_time(maker):
-    go_on = multiprocessing.get_context("fork").Event()
-
-    def work(records, model, folder, part, who, news):
-        news.send(Making(True, f"{folder.name.startswith('ring-2')} for {who}", 1, 2))
-        go_on.wait(30)
-        news.send("")
-
-    with maker(work) as one:
+def test_it_tells_how_far_it_is_and_makes_one_at_a_time(maker, tmp_path):
+    with maker(waits) as one:
         one.start("Max")
         deadline = time.monotonic() + 30
         while not one.now.doing and time.monotonic() < deadline:
@@ -51,19 +58,19 @@ def test_it_tells_how_far_it_is_and_makes_one_at_a_time(maker):
         assert one.now == Making(True, "True for Max", 1, 2)
         with pytest.raises(CellError, match="being made already"):
             one.start("Erika")
-        go_on.set()
+        (tmp_path / "go on").touch()
         assert ended(one) == Making()
 
 
 def test_a_problem_is_told_and_the_next_one_may_be_made(maker):
-    with maker(lambda *args: args[-1].send("no part was confirmed")) as one:
+    with maker(refuses) as one:
         for _ in range(2):
             one.start("Max")
             assert ended(one) == Making(problem="no part was confirmed")
 
 
 def test_a_process_that_dies_is_no_success(maker):
-    with maker(lambda *args: __import__("os")._exit(9)) as one:
+    with maker(dies) as one:
         one.start("Max")
         assert ended(one).problem == "The process that made the candidate has ended (exit code 9)"
 
