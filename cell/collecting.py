@@ -29,7 +29,7 @@ _PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 class PartLost(CellError):
-    """A part stopped the line, or none of all could be inspected whole: the parts are the cause, not the cell."""
+    """A reflex or a lost grasp stopped the line while a part was in it, or no part at all could be inspected whole."""
 
 
 @dataclass(frozen=True)

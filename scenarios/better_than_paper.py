@@ -106,12 +106,13 @@ def tables_of(compared: Sequence[Compared], frozen: Mapping[Operated, Frozen], f
         "found beyond the vote",
     )
     tables.append(Table("frozen", "Fresh parts, scored once; T from good development parts alone", first, reached))
-    kinds: dict[tuple[str, float], list[int]] = {}
+    kinds: dict[tuple[str, float | str], list[int]] = {}
     for i, studied in enumerate(fresh.parts):
         for defect in studied.defects:
-            kinds.setdefault((defect["kind"], defect["size_mm"]), []).append(i)
+            for size in ("all", defect["size_mm"]):
+                kinds.setdefault((defect["kind"], size), []).append(i)
     rows = []
-    for (kind, size), some in sorted(kinds.items()):
+    for (kind, size), some in sorted(kinds.items(), key=lambda each: (each[0][0], str(each[0][1]))):
         shares = (rate(int((each.statistics[some] >= each.threshold).sum()), len(some)) for each in frozen.values())
         rows.append((kind, size, len(some), *shares))
     title = "Fresh defective parts by kind and size, those beyond the vote among them"
@@ -250,12 +251,13 @@ def _main(
         study = Study(
             name="better_than_paper",
             title="Past the published pipeline",
-            findings=[*findings_of(compared, frozen), *material.lost_said, *([] if fresh is None else fresh.lost_said)],
+            findings=findings_of(compared, frozen),
             tables=tables_of(compared, frozen, fresh),
             plots=[] if fresh is None else plots_of(frozen, fresh, k=k),
             figures=figures_of(compared, frozen),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=(*material.lost, *(() if fresh is None else fresh.lost)),
         )
         finish(study, out, compare=compare_with, tolerance=tolerance)
 

@@ -1,4 +1,4 @@
-"""What the planned views see of a part's surface, what the vote can never catch, and which views would do.
+"""What the planned views see of a part's surface, where a vote of views sees too little, and which views would do.
 
 ``python -m scenarios.coverage --out DIR`` writes ``coverage.json``, ``coverage.png`` and ``coverage.ply``.
 """
@@ -208,7 +208,7 @@ def summary_of(coverage: Coverage, *, k: int) -> dict[str, Any]:
                 coverage.views, coverage.seen, coverage.px_per_mm, coverage.angle_deg, strict=True
             )
         ],
-        "never_caught_by_the_vote": {
+        "seen_by_fewer_than_k": {
             "area_mm2": float(areas[coverage.counts < k].sum()),
             "regions": [vars(region) for region in regions[:_REGIONS]],
             "regions_not_listed": max(0, len(regions) - _REGIONS),
@@ -261,13 +261,13 @@ def _coloured(coverage: Coverage) -> trimesh.Trimesh:
 
 
 def _tell(summary: dict[str, Any], out: Path) -> None:
-    k, never = summary["k"], summary["never_caught_by_the_vote"]
+    k, fewer = summary["k"], summary["seen_by_fewer_than_k"]
     screen.print(
         f"{summary['share_seen_by_1']:.1%} of {summary['surface_mm2']:.0f} mm² are seen by a view, "
         f"{summary['share_seen_by_k']:.1%} by at least {k} of {summary['views']}"
     )
-    screen.print(f"never caught by the vote: {never['area_mm2']:.0f} mm²; the largest places:")
-    for region in never["regions"][:5]:
+    screen.print(f"seen by fewer than {k}: {fewer['area_mm2']:.0f} mm²; the largest places:")
+    for region in fewer["regions"][:5]:
         screen.print(
             f"  {region['area_mm2']:.0f} mm² about {_vector(region['centre_mm'])} mm, facing "
             f"{_vector(region['normal'])}, seen by at most {region['seen_by']}"

@@ -107,10 +107,13 @@ class Limit:
 
     @property
     def a90_mm(self) -> float | None:
-        """Size that is found with probability .9, where the sizes tried reach it."""
-        if self.pod is None or self.pod.a90_mm is None or self.pod.a90_mm > self.sizes_mm.max():
-            return None
-        return self.pod.a90_mm
+        """See `Pod`."""
+        return None if self.pod is None else self.pod.a90_mm
+
+    @property
+    def a90_95_mm(self) -> float | None:
+        """See `Pod`."""
+        return None if self.pod is None else self.pod.a90_95_mm
 
 
 def defective_order(preset: Preset, *, cell: str, part: str, seed: int) -> Order:
@@ -159,8 +162,7 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[T
             float(limit.sizes_mm.min()),
             float(limit.sizes_mm.max()),
             limit.a90_mm,
-            None if limit.pod is None else limit.pod.a90_95_mm,
-            _beyond(limit),
+            limit.a90_95_mm,
             None if limit.pod is None else limit.pod.alpha,
             limit.unseen,
             rate(int(limit.found.sum()), len(limit.found)),
@@ -174,7 +176,6 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[T
         "largest (mm)",
         "a90 (mm)",
         "a90/95 (mm)",
-        "beyond the sizes tried",
         "largest share that can be found",
         "parts not seen by two views",
         "found, all sizes",
@@ -191,34 +192,27 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[T
     ]
 
 
-def _beyond(limit: Limit) -> str:
-    if limit.pod is None or limit.pod.a90_95_mm is None:
-        return "no bound"
-    return "yes" if limit.pod.a90_95_mm > limit.sizes_mm.max() else "no"
-
-
 def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]:
     """Return what the page says first."""
     said = []
     for limit in limits:
-        pod, tried = limit.pod, f"{limit.sizes_mm.min():g} to {limit.sizes_mm.max():g} mm tried"
-        if pod is None or limit.a90_mm is None:
-            why = (
-                ""
-                if pod is None or pod.alpha > 0.9
-                else f", since at most {pod.alpha:.2f} are seen by {k} view{'s' * (k > 1)}"
+        tried = f"{limit.sizes_mm.min():g} to {limit.sizes_mm.max():g} mm tried"
+        found = f"{int(limit.found.sum())} of {len(limit.found)} parts are found"
+        if limit.a90_95_mm is not None:
+            from_mm = "" if limit.a90_mm is None else f"from {limit.a90_mm:.2f} mm, "
+            said.append(
+                f"This cell finds {limit.kind}: with probability .9 {from_mm}with 95 % confidence from "
+                f"{limit.a90_95_mm:.2f} mm, where a view can see it; {found}, {tried}."
             )
-            said.append(f"{limit.kind}: no size that was tried is found with probability .9{why}; {tried}.")
-        elif pod.a90_95_mm is None or pod.a90_95_mm > limit.sizes_mm.max():
+        elif limit.a90_mm is not None:
             said.append(
                 f"{limit.kind}: found with probability .9 from {limit.a90_mm:.2f} mm by the fitted curve; the data set "
-                f"no bound within the sizes tried; {tried}."
+                f"no bound within the sizes tried; {found}, {tried}."
             )
         else:
-            said.append(
-                f"This cell finds {limit.kind}: with probability .9 from {limit.a90_mm:.2f} mm, with 95 % confidence "
-                f"from {pod.a90_95_mm:.2f} mm, where a view can see it; {tried}."
-            )
+            seen = "" if limit.pod is None else f", since {limit.pod.alpha:.2f} are seen by {k} view{'s' * (k > 1)}"
+            why = seen if limit.pod is not None and limit.pod.alpha <= 0.9 else ""
+            said.append(f"{limit.kind}: from which size on nine of ten are found is not known{why}; {found}, {tried}.")
     said.append(
         f"At the same T = {frozen.threshold:.2f}, set from good parts alone, {1 - frozen.tnr.value:.3f} "
         f"({1 - frozen.tnr.high:.3f}–{1 - frozen.tnr.low:.3f}) of the good parts that did not train are rejected."
@@ -235,7 +229,7 @@ def figures_of(limits: Sequence[Limit], frozen: Frozen) -> dict[str, Any]:
             limit.kind: {
                 "parts": len(limit.found),
                 "a90_mm": limit.a90_mm,
-                "a90_95_mm": None if limit.pod is None else limit.pod.a90_95_mm,
+                "a90_95_mm": limit.a90_95_mm,
                 "asymptote": None if limit.pod is None else limit.pod.alpha,
                 "not_seen_by_two_views": limit.unseen,
             }
@@ -255,7 +249,7 @@ def curves(limits: Sequence[Limit], frozen: Frozen) -> Plot:
             sizes = np.geomspace(limit.sizes_mm.min(), limit.sizes_mm.max(), 200)
             axes.plot(sizes, limit.pod.at(sizes), color=colour)
             axes.fill_between(sizes, *limit.pod.band(sizes), color=colour, alpha=0.15)
-            if limit.pod.a90_95_mm is not None and limit.pod.a90_95_mm <= sizes[-1]:
+            if limit.pod.a90_95_mm is not None:
                 axes.axvline(limit.pod.a90_95_mm, color=colour, linestyle=":")
                 title = f"{limit.kind}: from {limit.pod.a90_95_mm:.2g} mm"
         axes.axhline(0.9, color="#57606a", linewidth=0.6)
@@ -351,12 +345,13 @@ def _main(
         study = Study(
             name="detection_limit",
             title="What this cell finds",
-            findings=[*findings_of(limits, frozen, k=k), *judged.lost_said],
+            findings=findings_of(limits, frozen, k=k),
             tables=tables_of(limits, rejected),
             plots=[curves(limits, frozen)],
             figures=figures_of(limits, frozen),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=training.lost + judged.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

@@ -34,6 +34,7 @@ from scenarios.workers import workers
 AS_FOUND, CLEAN, AGAIN, BLOWN_OFF = CONDITIONS = ("as found", "clean", "looked at again", "blown off")
 
 _LYING: tuple[Nuisance, ...] = ("dust", "strings")
+_LOST = -1  # the row of an inspection that has none
 _AREAS_MM2 = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CONTRASTS = (1.0, 1.2, 1.5, 2.0)
 
@@ -111,7 +112,10 @@ class Way:
 
 
 def looks_of(material: Material, judged: Judged, *, k: int, resolution: int) -> Looks:
-    """Put the conditions together, piece by piece; a piece that is missing under one counts in nothing.
+    """Put the conditions together, piece by piece.
+
+    A piece that could not be inspected whole under a condition is rejected there, as a recheck is; one that did not
+    come under a condition counts in nothing.
 
     Raises
     ------
@@ -121,6 +125,8 @@ def looks_of(material: Material, judged: Judged, *, k: int, resolution: int) -> 
     at: dict[str, dict[str, int]] = {}
     for i, studied in enumerate(material.parts):
         at.setdefault(studied.condition, {})[studied.piece] = i
+    for lost in material.lost:
+        at.setdefault(lost.condition, {})[lost.piece] = _LOST
     unknown = sorted(set(at) - set(CONDITIONS))
     if unknown or AS_FOUND not in at or len(at) < 2:
         raise DatasetError(
@@ -129,23 +135,31 @@ def looks_of(material: Material, judged: Judged, *, k: int, resolution: int) -> 
             "piece it is"
         )
     pieces = [piece for piece in at[AS_FOUND] if all(piece in some for some in at.values())]
-    rows = {name: np.array([some[piece] for piece in pieces], dtype=np.int64) for name, some in at.items()}
-    first = [material.parts[i] for i in rows[AS_FOUND].tolist()]
-    good = np.array([each.good for each in first], dtype=np.bool_)
-    findable = np.array([not each.good and not each.beyond_vote(k) for each in first], dtype=np.bool_)
+    # A piece that was never whole has no truth but its label, and is held to be one that the vote can find.
+    good_of = {lost.piece: lost.good for lost in material.lost}
+    beyond_of: dict[str, bool] = {}
+    for studied in material.parts:
+        good_of[studied.piece] = studied.good
+        beyond_of.setdefault(studied.piece, studied.beyond_vote(k))
+    good = np.array([good_of[piece] for piece in pieces], dtype=np.bool_)
+    findable = ~good & ~np.array([beyond_of.get(piece, False) for piece in pieces], dtype=np.bool_)
     if not good.any() or not findable.any():
         raise DatasetError(
             f"{material.dataset.folder}: {int(good.sum())} good pieces and {int(findable.sum())} that the vote can "
             "find came under every condition; give some of both"
         )
+    rows = {name: np.array([some[piece] for piece in pieces], dtype=np.int64) for name, some in at.items()}
     width = material.dataset.picture_width_mm
     pixel_mm2 = np.nan if width is None else (width / resolution) ** 2
+    # The last row is that of whatever was lost: see `_LOST`.
+    statistics = np.append(judged.statistics, np.inf)
+    scores, areas = (np.vstack([each, np.full(each.shape[1], np.inf)]) for each in (judged.scores, judged.areas_px))
     return Looks(
         good,
         findable,
-        {name: judged.statistics[some] >= judged.threshold for name, some in rows.items()},
-        judged.scores[rows[AS_FOUND]] / judged.threshold,
-        judged.areas_px[rows[AS_FOUND]] * pixel_mm2,
+        {name: statistics[some] >= judged.threshold for name, some in rows.items()},
+        scores[rows[AS_FOUND]] / judged.threshold,
+        areas[rows[AS_FOUND]] * pixel_mm2,
         k,
     )
 
@@ -341,12 +355,13 @@ def _main(
         study = Study(
             name="dust_or_defect",
             title="Dust or defect",
-            findings=[*findings_of(looks, ways, ruled), *again.lost_said],
+            findings=findings_of(looks, ways, ruled),
             tables=tables_of(looks, ways, ruled),
             plots=[plot_of(ways, ruled)],
             figures=figures_of(looks, ways, ruled, judged.threshold),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=training.lost + again.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

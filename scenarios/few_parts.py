@@ -325,12 +325,13 @@ def _main(
         study = Study(
             name="few_parts",
             title="How many good parts it takes",
-            findings=[*findings_of(outcomes), *material.lost_said],
+            findings=findings_of(outcomes),
             tables=tables_of(outcomes),
             plots=[curves(outcomes)],
             figures=figures_of(outcomes),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=material.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

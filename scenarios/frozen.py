@@ -149,10 +149,14 @@ class Frozen(Judged):
 
 
 def frozen_of(judged: Judged, material: Material, *, k: int) -> Frozen:
-    """Count what was judged rightly; there are good parts and defective ones that a vote of k can find."""
+    """Count what was judged rightly; there are good parts and defective ones that a vote of k can find.
+
+    Parts that could not be inspected whole are counted as rejected, whatever the threshold.
+    """
     statistics = judged.statistics
-    good = statistics[[part.good for part in material.parts]]
-    bad = statistics[[not part.good and not part.beyond_vote(k) for part in material.parts]]
+    lost = {of: np.full(sum(each.good == of for each in material.lost), np.inf) for of in (True, False)}
+    good = np.append(statistics[[part.good for part in material.parts]], lost[True])
+    bad = np.append(statistics[[not part.good and not part.beyond_vote(k) for part in material.parts]], lost[False])
     beyond = statistics[[part.beyond_vote(k) for part in material.parts]]
     choice, area = tnr_at_full_tpr(good, bad), part_auroc(good, bad)
     threshold = judged.threshold

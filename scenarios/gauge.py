@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,12 @@ import typer
 from cell.collecting import PartLost, collect
 from cell.commands.console import clearing, confirming, errors
 from cell.interfaces import CellError, ConfigError
-from cell.schema import Batch, Defect, ProductionFile
+from cell.schema import Batch, ProductionFile
 from cell.setup import Order
 from scenarios.made_parts import with_options
 from scenarios.material import Lost, Material, Studied, read_material
+
+_ROUNDS = "rounds.txt"
 
 
 def pieces_in(production: ProductionFile, *, good: int, defective: int) -> list[int]:
@@ -60,58 +61,88 @@ def collected_by_hand(
     ConfigError
         The cell is not what the model was trained with.
     CellError
-        Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept; rounds that
-        were not whole are lost, and counted as such, as long as one was.
+        Nobody is there to ask, or said no; or the cell stopped. Pieces that came all their times are kept, and rounds
+        before the one that stopped the line; those that were not whole are lost.
     """
     if not sys.stdin.isatty():
         raise CellError("A person lays the parts down again: run the study at a terminal")
-    production, parts = order.production.content, list[Studied]()
-    alone = replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1}))
-    lost: list[Lost] = []
+    alone = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
+    parts, lost = list[Studied](), list[Lost]()
     for done, piece in enumerate(pieces):
-        place, batch = folder / f"{piece:05}", production.batch_of(piece)
-        if not place.exists():
-            half = place.with_name(place.name + ".part")
-            shutil.rmtree(half, ignore_errors=True)
-            label = "defective" if batch.defects else "good"
-            same = {"batches": (batch.model_copy(update={"label": label}),), "cavities": 1}
-            one = replace(order.production, content=production.model_copy(update=same))
-            try:
-                collect(
-                    replace(order, cell=alone, production=one, numbers=range(visits)),
-                    half,
-                    progress=lambda _: None,
-                    clear=clearing(None),
-                    confirm=confirming,
-                    lay_in=partial(_ask_for, piece=done + 1, pieces=len(pieces), batch=batch, visits=visits),
-                )
-            except PartLost as error:
-                raise PartLost(
-                    f"Piece {done + 1}: {error}. Start again to repeat this piece; if it cannot be held, take it out "
-                    f"of {order.production.path}"
-                ) from error
-            half.replace(place)
-        read = read_material(place)
+        batch = order.production.content.batch_of(piece)
+        laid = _LaidPiece(folder / f"{piece:05}", f"Piece {done + 1} of {len(pieces)}", batch, visits)
+        if not laid.place.exists():
+            laid.inspect(alone)
+        read = read_material(laid.place)
         if read.dataset.made_for != made_for:
             raise ConfigError(
-                f"{place}: this cell is not what the model was trained with; collect a dataset with it and train "
+                f"{laid.place}: this cell is not what the model was trained with; collect a dataset with it and train "
                 "on that"
             )
-        parts += [
-            replace(studied, piece=f"{piece:05}", defects=tuple(_planned(each) for each in batch.defects))
-            for studied in read.parts
-        ]
-        lost += [Lost(f"{piece:05}", "", good=not batch.defects)] * (visits - len(read.parts))
+        defects = tuple({"kind": each.kind, "size_mm": each.size_mm[0]} for each in batch.defects)
+        parts += [replace(studied, piece=f"{piece:05}", defects=defects) for studied in read.parts]
+        lost += [Lost(f"{piece:05}", "", good=not batch.defects)] * (laid.rounds - len(read.parts))
     return Material(tuple(parts), read.dataset, tuple(lost))
 
 
-def _ask_for(number: int, *, piece: int, pieces: int, batch: Batch, visits: int) -> None:
-    said = ", ".join(f"{each.kind} {each.size_mm[0]:g} mm" for each in batch.defects) or "good"
-    again = "" if number == 0 else " again, from the bin recheck"
-    errors.print(f"Piece {piece} of {pieces}, {said}: lay it at the feeder{again} ({number + 1} of {visits}).")
-    if not typer.confirm("Does it lie there?"):
-        raise CellError(f"The study was left at piece {piece}; those before are kept")
+@dataclass
+class _LaidPiece:
+    """A piece that a person lays down again and again.
 
+    Attributes
+    ----------
+    place : Path
+        A dataset of its whole rounds, and where the line stopped before the last one how many rounds there were.
+    said : str
+        Which piece it is.
+    batch : Batch
+        Of the production.
+    visits : int
+        How often it shall come.
+    """
 
-def _planned(defect: Defect) -> dict[str, Any]:
-    return {"kind": defect.kind, "size_mm": defect.size_mm[0]}
+    place: Path
+    said: str
+    batch: Batch
+    visits: int
+    _laid: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """How often it came."""
+        stopped = self.place / _ROUNDS
+        return int(stopped.read_text(encoding="utf-8")) if stopped.is_file() else self.visits
+
+    def inspect(self, order: Order) -> None:
+        """Take its pictures; raises `PartLost` where it stops the line, and then keeps the rounds before."""
+        half = self.place.with_name(self.place.name + ".part")
+        shutil.rmtree(half, ignore_errors=True)
+        labelled = self.batch.model_copy(update={"label": "defective" if self.batch.defects else "good"})
+        alone = order.production.content.model_copy(update={"batches": (labelled,), "cavities": 1})
+        try:
+            collect(
+                replace(order, production=replace(order.production, content=alone), numbers=range(self.visits)),
+                half,
+                progress=lambda _: None,
+                clear=clearing(None),
+                confirm=confirming,
+                lay_in=self._ask_for,
+            )
+        except PartLost as error:
+            why = f"{self.said}, round {self._laid} of {self.visits}: {error.__cause__ or error}."
+            if not half.exists():
+                raise PartLost(
+                    f"{why} It was never whole: start again to repeat it, or begin a study of pieces without it"
+                ) from error
+            (half / _ROUNDS).write_text(f"{self._laid}\n", encoding="utf-8")
+            half.replace(self.place)
+            raise PartLost(f"{why} Its rounds before are kept; start again to go on with the next piece") from error
+        half.replace(self.place)
+
+    def _ask_for(self, number: int) -> None:
+        said = ", ".join(f"{each.kind} {each.size_mm[0]:g} mm" for each in self.batch.defects) or "good"
+        again = "" if number == 0 else " again, from the bin recheck"
+        errors.print(f"{self.said}, {said}: lay it at the feeder{again} ({number + 1} of {self.visits}).")
+        if not typer.confirm("Does it lie there?"):
+            raise CellError(f"{self.said}: the study was left; the pieces before are kept")
+        self._laid = number + 1

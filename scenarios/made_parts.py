@@ -58,12 +58,15 @@ class Shard:
                     Shard(replace(self.order, numbers=[number]), half / f"{number:05}").run()
         half.replace(self.out)
 
-    def read(self) -> tuple[list[Dataset], list[str]]:
-        """Return what was collected, and why other parts were not."""
-        folders = [self.out, *(self.out / f"{number:05}" for number in self.order.numbers)]
+    def read(self) -> tuple[list[Dataset], dict[int, str]]:
+        """Return what was collected, and why parts of some numbers were not."""
+        alone = {number: self.out / f"{number:05}" for number in self.order.numbers}
+        if len(alone) == 1:
+            alone = dict.fromkeys(alone, self.out)
+        folders = dict.fromkeys([self.out, *alone.values()])
         datasets = [read_dataset(folder) for folder in folders if (folder / "dataset.json").is_file()]
-        whys = [folder / _WHY_LOST for folder in folders]
-        return datasets, [why.read_text(encoding="utf-8").strip() for why in whys if why.is_file()]
+        whys = {number: folder / _WHY_LOST for number, folder in alone.items()}
+        return datasets, {n: why.read_text(encoding="utf-8").strip() for n, why in whys.items() if why.is_file()}
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,9 @@ def made_by_twin(client: Client, order: Order, folder: Path) -> Material:
     CellError
         The cell stopped, or no part could be inspected whole.
     """
-    made, lost, whys = _made(client, order, folder)
+    made, lost = _made(client, order, folder)
     if made is None:
-        raise _all_lost(folder, whys)
+        raise _all_lost(folder, lost)
     return replace(made, lost=tuple(lost))
 
 
@@ -179,21 +182,19 @@ def inspected_under(client: Client, orders: Mapping[str, Order], folder: Path) -
     dataset: Dataset | None = None
     parts: list[Studied] = []
     lost: list[Lost] = []
-    whys: list[str] = []
     for name, order in orders.items():
-        made, lost_here, whys_here = _made(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
+        made, lost_here = _made(client, order, folder / re.sub(r"[^a-z0-9.]+", "-", name.lower()))
         if made is not None:
             dataset = dataset or made.dataset
             parts += [replace(each, piece=_piece(_number_of(each), order), condition=name) for each in made.parts]
         lost += [replace(each, condition=name) for each in lost_here]
-        whys += whys_here
     if dataset is None:
-        raise _all_lost(folder, whys)
+        raise _all_lost(folder, lost)
     return Material(tuple(parts), dataset, tuple(lost))
 
 
-def _made(client: Client, order: Order, folder: Path) -> tuple[Material | None, list[Lost], list[str]]:
-    """Return an order's whole parts, None without any, the others, and why they stopped the line."""
+def _made(client: Client, order: Order, folder: Path) -> tuple[Material | None, list[Lost]]:
+    """Return an order's whole parts, None without any, and the others."""
     single = replace(order, cell=replace(order.cell, content=order.cell.content.model_copy(update={"copies": 1})))
     groups = [order.numbers[i : i + _SHARD] for i in range(0, len(order.numbers), _SHARD)]
     shards = [Shard(replace(single, numbers=group), folder / f"{group[0]:05}-{group[-1]:05}") for group in groups]
@@ -203,16 +204,17 @@ def _made(client: Client, order: Order, folder: Path) -> tuple[Material | None, 
     made = joined(datasets) if datasets else None
     whole = set() if made is None else {_number_of(studied) for studied in made.parts}
     batch_of = order.production.content.batch_of
+    whys = {number: why for _, some in read for number, why in some.items()}
     lost = [
-        Lost(_piece(number, order), "", good=not batch_of(number // _visits(order)).defects)
+        Lost(_piece(number, order), "", not batch_of(number // _visits(order)).defects, whys.get(number, ""))
         for number in order.numbers
         if number not in whole
     ]
-    return made, lost, [why for _, whys in read for why in whys]
+    return made, lost
 
 
-def _all_lost(folder: Path, whys: Sequence[str]) -> CellError:
-    return CellError(f"{folder}: no part could be inspected whole; {whys[0]}")
+def _all_lost(folder: Path, lost: Sequence[Lost]) -> CellError:
+    return CellError(f"{folder}: no part could be inspected whole; {lost[0].why}")
 
 
 def _number_of(studied: Studied) -> int:

@@ -66,11 +66,14 @@ class Lost:
     piece, condition : str
         See `Studied`.
     good : bool
+    why : str
+        What stopped the line; empty where the cell itself set the part aside.
     """
 
     piece: str
     condition: str
     good: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,6 @@ class Material:
     def views(self) -> tuple[str, ...]:
         """Names of the views, in order."""
         return self.dataset.views
-
-    @property
-    def lost_said(self) -> list[str]:
-        """For the page of a study that does not count them: a sentence about the parts that were lost, if any."""
-        good = sum(each.good for each in self.lost)
-        said = f"{len(self.lost)} ordered parts ({good} good) could not be inspected whole, and count in nothing."
-        return [said] if self.lost else []
 
     def pictures_of(self, view: str, *, masked: bool) -> ViewPictures:
         """Return all parts' pictures of a view, with the gripper's masks or without."""
@@ -146,8 +142,8 @@ def split_training(material: Material, *, least: int = 3) -> tuple[Material, Mat
             f"{material.dataset.folder}: {len(train)} good parts train and {len(judged)} are judged; say in "
             f"truth/parts.csv, column condition, which are for {TRAINING} (at least {least}), and leave others"
         )
-    lost = tuple(each for each in material.lost if each.condition != TRAINING)
-    return replace(material, parts=train, lost=()), replace(material, parts=judged, lost=lost)
+    lost = {of: tuple(each for each in material.lost if (each.condition == TRAINING) == of) for of in (True, False)}
+    return replace(material, parts=train, lost=lost[True]), replace(material, parts=judged, lost=lost[False])
 
 
 def joined(datasets: Sequence[Dataset]) -> Material:

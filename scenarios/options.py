@@ -40,7 +40,7 @@ def material_settings(
 ) -> dict[str, Any]:
     """Say where a study's parts are from, by name and by what the files say: where they say other, it is another study.
 
-    Of a dataset its tables count, and which pictures there are and how large their files are.
+    Of a dataset its tables count, and which pictures there are, how large their files are and when they were written.
     """
     if dataset is not None:
         return {"dataset": str(dataset), "contents": {"dataset": _hash_of_dataset(dataset)}}
@@ -69,8 +69,8 @@ def _hash_of_dataset(folder: Path) -> str:
     dataset, known = read_dataset(folder), hashlib.sha256()
     for part in dataset.parts:
         files = [*part.pictures.values(), *part.ignored.values()]
-        sizes = [None if file is None else (str(file), file.stat().st_size) for file in files]
-        known.update(repr((part.part_id, part.label, sizes)).encode())
+        stats = [(str(file), file.stat()) for file in files if file is not None]
+        known.update(repr((part.part_id, part.label, [(name, s.st_size, s.st_mtime_ns) for name, s in stats])).encode())
     for table in ("dataset.json", "truth/parts.csv", "truth/views.csv"):
         if (folder / table).is_file():
             known.update((folder / table).read_bytes())

@@ -349,12 +349,13 @@ def _main(
         study = Study(
             name="paper_study",
             title="The published study, made again",
-            findings=[*findings_of(cases, split), *material.lost_said],
+            findings=findings_of(cases, split),
             tables=tables_of(cases, material, split, as_paper=as_paper),
             plots=[distributions(best, split), sweeps(cases, split), false_rejects(best, split, material, kept)],
             figures=figures_of(cases, split),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=material.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

@@ -19,8 +19,7 @@ from scipy.stats import norm
 _Z = float(norm.ppf(0.95))
 _TARGET = 0.9
 _LOG_SLOPES = (-6.0, 7.0)
-_FURTHEST = 5.0
-"""How far beyond the largest size, in ln mm, an upper bound is looked for."""
+_LEAST_SLOPE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,21 @@ class Pod:
         Upper asymptote, in (0, 1].
     covariance : (2, 2) float64
         Inverse of the Fisher information at (b0, b1).
+    smallest_mm, largest_mm : float
+        Of the sizes tried; nothing is said of others.
     a90_mm : float or None
-        Size found with probability .9; None where the curve never reaches it.
+        Size found with probability .9; None where the curve reaches it at no size that was tried.
     a90_95_mm : float or None
-        Upper 95 % confidence bound on it (MIL-HDBK-1823A, a90/95), None where the data set none.
+        Upper 95 % confidence bound on it (MIL-HDBK-1823A, a90/95), not less than the smallest size tried; None where
+        the data set none within the sizes tried.
     """
 
     b0: float
     b1: float
     alpha: float
     covariance: NDArray[np.float64]
+    smallest_mm: float
+    largest_mm: float
     a90_mm: float | None
     a90_95_mm: float | None
 
@@ -100,7 +104,8 @@ def fit_pod(sizes_mm: ArrayLike, hits: ArrayLike, *, alpha: float = 1.0) -> Pod:
     Notes
     -----
     a90/95 is where the profile of the penalised likelihood has fallen by z(.95)²/2. Heinze and Schemper recommend the
-    profile over Wald's (delta) band: with few misses near the transition the likelihood is skew in ln a90.
+    profile over Wald's (delta) band: with few misses near the transition the likelihood is skew in ln a90. Where the
+    slope is nothing but noise, as when all are hits, a90 is no size that was tried; the profile still bounds it.
     """
     sizes, found = np.asarray(sizes_mm, dtype=np.float64), np.asarray(hits, dtype=bool)
     if sizes.ndim != 1 or sizes.shape != found.shape or not (np.isfinite(sizes) & (sizes > 0)).all():
@@ -118,10 +123,12 @@ def fit_pod(sizes_mm: ArrayLike, hits: ArrayLike, *, alpha: float = 1.0) -> Pod:
     b0, b1 = (float(value) for value in back @ best.x)
     information = _information(np.array([b0, b1]), design, alpha)
     covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
-    if alpha <= _TARGET or b1 <= 0:
-        return Pod(b0, b1, alpha, covariance, None, None)
+    smallest, largest = float(sizes.min()), float(sizes.max())
+    if alpha <= _TARGET:
+        return Pod(b0, b1, alpha, covariance, smallest, largest, None, None)
     level = float(logit(_TARGET / alpha))
-    log_a90 = (level - b0) / b1
+    flat = -np.inf if b0 + b1 * centre >= level else np.inf
+    log_a90 = (level - b0) / b1 if b1 > _LEAST_SLOPE else flat
 
     def excess(log_size: float) -> float:
         def along(log_slope: float) -> float:
@@ -132,9 +139,15 @@ def fit_pod(sizes_mm: ArrayLike, hits: ArrayLike, *, alpha: float = 1.0) -> Pod:
         profile = minimize_scalar(along, bounds=_LOG_SLOPES, method="bounded")
         return float(2 * (profile.fun - best.fun) - _Z**2)
 
-    upper = max(log_a90, float(design[:, 1].max())) + _FURTHEST
-    bound = float(np.exp(brentq(excess, log_a90, upper, xtol=1e-4))) if excess(upper) > 0 > excess(log_a90) else None
-    return Pod(b0, b1, alpha, covariance, float(np.exp(log_a90)), bound)
+    lowest, highest = max(log_a90, np.log(smallest)), np.log(largest)
+    a90 = float(np.exp(log_a90)) if np.log(smallest) <= log_a90 <= highest else None
+    if log_a90 > highest or excess(highest) <= 0:
+        bound = None
+    elif excess(lowest) >= 0:
+        bound = smallest
+    else:
+        bound = float(np.exp(brentq(excess, lowest, highest, xtol=1e-4)))
+    return Pod(b0, b1, alpha, covariance, smallest, largest, a90, bound)
 
 
 def penalised_log_likelihood(

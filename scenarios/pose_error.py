@@ -88,37 +88,33 @@ class Outcome:
         That came.
     tnr : Estimate
         At the T of a normal day.
-    tpr : Estimate or None
-        At the same T, of the defects that the vote can find; None where no part with one was inspected whole.
+    tpr : Estimate
+        At the same T, of the defects that the vote can find, and of all that nobody saw whole.
     rechecked : Estimate
         Share of all parts that could not be inspected whole, or with a picture that could not be scored; they count as
         rejected.
     pod : Pod or None
-        Over the sizes of the dots; None where all have one size, or none was inspected whole.
-    largest_mm : float
-        Of the sizes tried.
+        Over the sizes of the dots of parts that were inspected whole; None where these have not at least two sizes, or
+        where most good parts are rejected: there that a part with a dot is rejected says nothing of the dot.
     """
 
     config: str
     condition: str
     parts: int
     tnr: Estimate
-    tpr: Estimate | None
+    tpr: Estimate
     rechecked: Estimate
     pod: Pod | None
-    largest_mm: float
 
     @property
     def a90_mm(self) -> float | None:
-        """Size that is found with probability .9, where the sizes tried reach it and most good parts pass.
+        """See `Pod`."""
+        return None if self.pod is None else self.pod.a90_mm
 
-        Where they do not, that a part with a defect is rejected says nothing of the defect.
-        """
-        if self.pod is None or self.pod.a90_mm is None or self.pod.a90_mm > self.largest_mm:
-            return None
-        if self.tnr.value < _LEAST_TNR:
-            return None
-        return self.pod.a90_mm
+    @property
+    def a90_95_mm(self) -> float | None:
+        """See `Pod`."""
+        return None if self.pod is None else self.pod.a90_95_mm
 
 
 def configurations(detection: DetectionConfig) -> dict[str, DetectionConfig]:
@@ -149,19 +145,20 @@ def outcomes_of(material: Material, judged: Mapping[str, Judged], *, k: int) -> 
             lost = [each for each in material.lost if each.condition == condition]
             came = len(some) + len(lost)
             tnr = rate(int((~over[good]).sum()), len(good) + sum(each.good for each in lost))
-            tpr = rate(int(over[bad].sum()), len(bad))
-            rechecked = rate(len(lost) + int(np.isinf(found.scores[some]).any(axis=1).sum()), came)
-            bad_lost = any(not each.good for each in lost)
-            if tnr is None or rechecked is None or (tpr is None and not bad_lost):
+            bad_lost = sum(not each.good for each in lost)
+            tpr = rate(int(over[bad].sum()) + bad_lost, len(bad) + bad_lost)
+            rechecked = rate(len(lost) + int(np.isinf(found.statistics[some]).sum()), came)
+            if tnr is None or tpr is None or rechecked is None:
                 raise DatasetError(
                     f"{material.dataset.folder}: condition {condition!r} has {len(good)} good parts and {len(bad)} "
                     "defective ones that the vote can find; give some of both (column condition of truth/parts.csv)"
                 )
-            sizes = np.array([max((d["size_mm"] for d in material.parts[i].defects), default=0.0) for i in bad])
+            scored = [i for i in bad if np.isfinite(found.statistics[i])]
+            sizes = np.array([max((d["size_mm"] for d in material.parts[i].defects), default=0.0) for i in scored])
             # Without sizes there is a share that is found, and no size from which on.
-            fitted = len(np.unique(sizes)) > 1 and bool(sizes.min() > 0)
-            pod = fit_pod(sizes, over[bad], alpha=1.0) if fitted else None
-            outcomes.append(Outcome(name, condition, came, tnr, tpr, rechecked, pod, float(sizes.max(initial=0))))
+            fitted = tnr.value >= _LEAST_TNR and len(np.unique(sizes)) > 1 and bool(sizes.min() > 0)
+            pod = fit_pod(sizes, over[scored]) if fitted else None
+            outcomes.append(Outcome(name, condition, came, tnr, tpr, rechecked, pod))
     return outcomes
 
 
@@ -177,7 +174,7 @@ def table_of(outcomes: Sequence[Outcome]) -> Table:
             each.tpr,
             each.rechecked,
             each.a90_mm,
-            None if each.pod is None or each.a90_mm is None else each.pod.a90_95_mm,
+            each.a90_95_mm,
         )
         for condition in dict.fromkeys(each.condition for each in outcomes)
         for each in outcomes
@@ -193,22 +190,14 @@ def findings_of(outcomes: Sequence[Outcome]) -> list[str]:
         some = [each for each in outcomes if each.config == name]
         first = some[0]
         said.append(f"{name}, {first.condition}: TNR {shown(first.tnr)}, TPR {shown(first.tpr)}, a90 {_size(first)}.")
-        worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or _lower(each.tpr, first.tpr)]
+        worse = [each for each in some[1:] if each.tnr.value < first.tnr.low or each.tpr.value < first.tpr.low]
         kept = [each.condition for each in some[1:] if each not in worse]
-        rates = [
-            f"{each.condition} (TNR {each.tnr.value:.2f}, "
-            f"{'no defective part whole' if each.tpr is None else f'TPR {each.tpr.value:.2f}'})"
-            for each in worse
-        ]
+        rates = [f"{each.condition} (TNR {each.tnr.value:.2f}, TPR {each.tpr.value:.2f})" for each in worse]
         said.append(
             f"{name}: TNR and TPR are within the interval of {first.condition}, or above, at {_listed(kept)}; one is "
             f"below at {_listed(rates)}."
         )
     return said
-
-
-def _lower(rate_there: Estimate | None, first: Estimate | None) -> bool:
-    return first is not None and (rate_there is None or rate_there.value < first.low)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -218,7 +207,7 @@ def _listed(names: Sequence[str]) -> str:
 def _size(outcome: Outcome) -> str:
     if outcome.tnr.value < _LEAST_TNR:
         return "not known, since most good parts are rejected too"
-    return "beyond the sizes tried" if outcome.a90_mm is None else f"{outcome.a90_mm:.2f} mm"
+    return "at none of the sizes tried" if outcome.a90_mm is None else f"{outcome.a90_mm:.2f} mm"
 
 
 def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -249,16 +238,15 @@ def plot_of(outcomes: Sequence[Outcome]) -> Plot:
         limits = [(x, each) for x, each in zip(at, some, strict=True) if each.a90_mm is not None]
         below.plot([x for x, _ in limits], [each.a90_mm for _, each in limits], "o", color=colour)
         for x, each in limits:
-            bound = None if each.pod is None else each.pod.a90_95_mm
-            if bound is not None and bound <= each.largest_mm:
-                below.plot([x, x], [each.a90_mm, bound], color=colour, linewidth=0.8)
+            if each.a90_95_mm is not None:
+                below.plot([x, x], [each.a90_mm, each.a90_95_mm], color=colour, linewidth=0.8)
     above.set_ylabel("TNR at the T of a normal day")
     above.set_ylim(0, 1.02)
     above.legend(fontsize=8)
     below.set_ylabel(f"a90 of a {_KIND} (mm), up to a90/95")
     below.set_ylim(bottom=0)
     below.set_xticks(range(len(conditions)), conditions, rotation=20, ha="right", fontsize=8)
-    below.set_xlabel("condition (no point: not within the sizes tried, or most good parts are rejected too)")
+    below.set_xlabel("condition (no point: at none of the sizes tried, or most good parts are rejected too)")
     figure.suptitle("Grasp and robot error, in simulation; bars: 95 % intervals", fontsize=10)
     return Plot("pose_error", "TNR and a90 against grasp and robot error", figure)
 
@@ -336,6 +324,7 @@ def _main(
             figures=figures_of(outcomes),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=training.lost + again.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

@@ -298,6 +298,7 @@ def _main(
             figures=figures_of(agreements, spreads, mass, judged.threshold),
             settings=settings,
             seconds=time.perf_counter() - started,
+            lost=(() if training is None else training.lost) + again.lost,
         )
         finish(study, out, compare=compare, tolerance=tolerance)
 

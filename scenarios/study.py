@@ -20,6 +20,7 @@ from cell.commands.console import out as screen
 from cell.commands.console import require_writable, write_text
 from cell.interfaces import CellError, ConfigError
 from detection.intervals import Estimate
+from scenarios.material import Lost
 
 SUMMARY = "summary.json"
 SETTINGS = "settings.json"
@@ -76,6 +77,8 @@ class Study:
         Command, preset, seed, resolved configuration: what one needs to do it again.
     seconds : float
         That it took.
+    lost : sequence of Lost
+        Parts that were ordered and could not be inspected whole; they have a table of their own.
     """
 
     name: str
@@ -86,10 +89,29 @@ class Study:
     figures: Mapping[str, Any]
     settings: Mapping[str, Any]
     seconds: float
+    lost: Sequence[Lost] = ()
+
+    @property
+    def told(self) -> list[str]:
+        """What it found, and how many parts could not be inspected whole."""
+        if not self.lost:
+            return list(self.findings)
+        good = sum(each.good for each in self.lost)
+        said = f"Ordered, and not inspected whole: {good} good and {len(self.lost) - good} defective parts; see below."
+        return [*self.findings, said]
+
+    @property
+    def all_tables(self) -> list[Table]:
+        """Its tables, and that of parts that were not inspected whole, where there are any."""
+        if not self.lost:
+            return list(self.tables)
+        rows = [(e.piece, e.condition or None, "good" if e.good else "defective", e.why or None) for e in self.lost]
+        header = ("part", "condition", "label", "what stopped the line")
+        return [*self.tables, Table("lost", "Parts that were not inspected whole", header, rows)]
 
 
 def begin(out: Path, settings: Mapping[str, Any]) -> None:
-    """Begin a study in a folder, or go on with one of the same settings.
+    """Begin a study in a folder, or go on with one of the same settings and versions.
 
     Raises
     ------
@@ -97,20 +119,34 @@ def begin(out: Path, settings: Mapping[str, Any]) -> None:
         The folder holds something else, or a study with other settings.
     """
     file = out / SETTINGS
-    text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+    text = json.dumps({**settings, "versions": _versions()}, indent=1, sort_keys=True) + "\n"
     require_writable(out, holds=SETTINGS)
     if not file.exists():
         write_text(file, text)
-    elif file.read_text(encoding="utf-8") != text:
-        raise ConfigError(f"{out}: holds a study with other settings ({SETTINGS}); repeat these, or give a new folder")
+    elif (before := file.read_text(encoding="utf-8")) != text:
+        raise ConfigError(
+            f"{out}: holds a study with other settings ({_other(before, text)} in {SETTINGS}); repeat these, or give a "
+            "new folder"
+        )
+
+
+def _other(before: str, now: str) -> str:
+    try:
+        then, here = dict(json.loads(before)), json.loads(now)
+    except (ValueError, TypeError):
+        return "all"
+    return ", ".join(sorted(name for name in then.keys() | here.keys() if then.get(name) != here.get(name)))
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()}
 
 
 def write_study(study: Study, out: Path) -> None:
     """Write a study's summary, tables, pictures and page into a folder."""
-    versions = {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()}
-    settings = {**study.settings, "versions": versions}
+    settings = {**study.settings, "versions": _versions()}
     head = {"study": study.name, "seconds": round(study.seconds, 1), "settings": settings}
-    for table in study.tables:
+    for table in study.all_tables:
         _write_csv(out / f"{table.name}.csv", table)
     pictures = []
     for plot in study.plots:
@@ -122,13 +158,14 @@ def write_study(study: Study, out: Path) -> None:
         study=study,
         tables=[
             (table.title, table.header, [[shown(value) for value in row] for row in table.rows])
-            for table in study.tables
+            for table in study.all_tables
         ],
         pictures=pictures,
         settings=json.dumps(settings, indent=1),
     )
     write_text(out / PAGE, page)
-    write_text(out / SUMMARY, json.dumps({**head, "figures": study.figures}, indent=1, allow_nan=False) + "\n")
+    figures = {**study.figures, "parts_not_whole": len(study.lost)}
+    write_text(out / SUMMARY, json.dumps({**head, "figures": figures}, indent=1, allow_nan=False) + "\n")
 
 
 def finish(study: Study, out: Path, *, compare: Path | None, tolerance: float) -> None:
@@ -140,9 +177,9 @@ def finish(study: Study, out: Path, *, compare: Path | None, tolerance: float) -
         Figures differ by more than the tolerance.
     """
     write_study(study, out)
-    for finding in study.findings:
+    for finding in study.told:
         screen.print(finding)
-    screen.print(", ".join([str(out / SUMMARY), *(f"{table.name}.csv" for table in study.tables), PAGE]))
+    screen.print(", ".join([str(out / SUMMARY), *(f"{table.name}.csv" for table in study.all_tables), PAGE]))
     if compare is not None:
         found = list(differences(out, compare, tolerance=tolerance))
         for line in found:

@@ -62,3 +62,23 @@ def with_columns(photographs: Path, tmp_path: Path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def write_dataset():
+    """Return a function that writes a dataset of one view, the same picture for parts of some numbers."""
+
+    def write(folder: Path, numbers: list[int]) -> None:
+        folder.mkdir(parents=True)
+        parts = [f"lot-{number:05d}" for number in numbers]
+        cv2.imwrite(str(folder / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+        for name, header, rows in (
+            ("parts.csv", ("part_id", "declared"), [(part, "good") for part in parts]),
+            ("images.csv", ("part_id", "view", "file", "frame"), [(part, "V1", "picture.png", 0) for part in parts]),
+        ):
+            with (folder / name).open("w", newline="") as file:
+                csv.writer(file).writerows([header, *rows])
+        head = {"format": "twinspect-dataset", "version": 1, "views": ["V1"], "picture_width_mm": 30}
+        (folder / "dataset.json").write_text(json.dumps(head))
+
+    return write

@@ -71,7 +71,7 @@ def test_the_summary_says_what_the_vote_can_never_catch(half_seen_box):
     summary = summary_of(half_seen_box, k=2)
     assert summary["surface_mm2"] == pytest.approx(600)
     assert (summary["share_seen_by_1"], summary["share_seen_by_k"]) == pytest.approx((1 / 3, 1 / 6))
-    assert summary["never_caught_by_the_vote"]["area_mm2"] == pytest.approx(500)
+    assert summary["seen_by_fewer_than_k"]["area_mm2"] == pytest.approx(500)
     assert [step["view"] for step in summary["fewest_views"]] == ["A", "B"]
     assert summary["fewest_views"][-1]["share_seen_by_k"] == pytest.approx(1 / 6)
     assert summary["best_px_per_mm_percentiles"] == {"5": 9.5, "50": 9.5, "95": 9.5}

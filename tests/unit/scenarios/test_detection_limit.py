@@ -75,15 +75,15 @@ def test_defects_that_two_views_do_not_show_lower_the_asymptote(photographs: Pat
     assert limit.unseen == 15 and limit.pod is not None
     assert limit.pod.alpha == pytest.approx(0.75, abs=0.05) and limit.pod.a90_mm is None
     (row,) = tables_of([limit], rate(1, 10))[0].rows
-    assert row[8] == 15 and shown(row[4]) == "–"
+    assert row[7] == 15 and shown(row[4]) == "–"
     assert "are seen by 2 views" in findings_of([limit], frozen(statistics), k=2)[0]
 
 
 def test_a_bound_beyond_what_was_tried_is_none(photographs: Path) -> None:
     statistics = np.concatenate([[5.0], np.where(SIZES > 1.7, 20.0, 5.0)])
     (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
-    assert limit.pod is not None and limit.pod.a90_95_mm is not None and limit.pod.a90_95_mm > 2
-    assert tables_of([limit], rate(1, 10))[0].rows[0][6] == "yes"
+    assert limit.a90_mm is not None and tables_of([limit], rate(1, 10))[0].rows[0][5] is None
+    assert figures_of([limit], frozen(statistics))["limits"]["dot"]["a90_95_mm"] is None
     assert "no bound within" in findings_of([limit], frozen(statistics), k=2)[0]
     assert "no bound" in curves([limit], frozen(statistics)).figure.axes[0].get_title()
 
@@ -91,15 +91,22 @@ def test_a_bound_beyond_what_was_tried_is_none(photographs: Path) -> None:
 def test_a_curve_that_reaches_nine_tenths_beyond_what_was_tried_has_no_a90(photographs: Path) -> None:
     statistics = np.concatenate([[5.0], np.where((np.arange(60) % 3 > 0) & (SIZES > 0.3), 20.0, 5.0)])
     (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
-    assert limit.pod is not None and limit.pod.a90_mm is not None and limit.pod.a90_mm > SIZES.max()
+    assert f"not known; {limit.found.sum()} of 60" in findings_of([limit], frozen(statistics), k=2)[0]
     assert tables_of([limit], rate(1, 10))[0].rows[0][4] is None
     assert figures_of([limit], frozen(statistics))["limits"]["dot"]["a90_mm"] is None
+
+
+def test_a_kind_that_is_found_at_every_size_has_a_bound_and_no_made_up_size(photographs: Path) -> None:
+    statistics = np.concatenate([[5.0], np.full(60, 20.0)])
+    (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
+    said = findings_of([limit], frozen(statistics), k=2)[0]
+    assert limit.a90_mm is None and f"with 95 % confidence from {limit.a90_95_mm:.2f} mm" in said and "60 of 60" in said
 
 
 def test_one_size_is_too_little_for_a_curve(photographs: Path) -> None:
     (limit,) = limits_of(material(photographs, np.array([1.0, 1.0]), [None, None]), frozen(np.full(3, 20.0)), k=2)
     assert limit.pod is None and limit.unseen == 0
-    assert "no size that was tried is found" in findings_of([limit], frozen(np.full(3, 20.0)), k=2)[0]
+    assert "nine of ten are found is not known; 2 of 2" in findings_of([limit], frozen(np.full(3, 20.0)), k=2)[0]
     assert figures_of([limit], frozen(np.full(3, 20.0)))["limits"]["dot"]["a90_mm"] is None
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from scenarios.dust_or_defect import (
     tables_of,
 )
 from scenarios.frozen import Judged
-from scenarios.material import TRAINING, read_material, split_training
+from scenarios.material import TRAINING, Lost, Material, read_material, split_training
 
 
 def run(out: Path, *options: str):
@@ -113,6 +114,27 @@ def test_pieces_that_are_missing_under_a_condition_count_in_nothing(with_columns
     np.testing.assert_allclose(looks.areas_mm2, 100 * (30 / 256) ** 2)
     with pytest.raises(DatasetError, match="which parts are as found"):
         looks_of(type(material)(tuple(some[:1]), material.dataset), judged, k=2, resolution=256)
+
+
+def test_a_piece_that_is_lost_under_a_condition_is_rejected_there(photographs: Path) -> None:
+    read = read_material(photographs)
+    good, bad = read.parts[0], read.parts[10]
+    parts = [
+        replace(each, piece=piece, condition=condition)
+        for piece, each in (("a", good), ("b", good), ("c", bad), ("d", bad))
+        for condition in (AS_FOUND, AGAIN)
+        if (piece, condition) not in (("b", AGAIN), ("d", AS_FOUND))
+    ]
+    lost = (Lost("b", AGAIN, True), Lost("d", AS_FOUND, False), Lost("e", AS_FOUND, True), Lost("e", AGAIN, True))
+    scores = np.full((len(parts), 2), 0.5)
+    judged = Judged(1.0, scores, np.zeros_like(scores), scores.min(axis=1), ())
+    looks = looks_of(Material(tuple(parts), read.dataset, lost), judged, k=2, resolution=256)
+    by_piece = dict(zip("abcde", zip(looks.over[AS_FOUND], looks.over[AGAIN], strict=True), strict=True))
+    assert by_piece == {
+        "a": (False, False), "b": (False, True), "c": (False, False), "d": (True, False), "e": (True, True)
+    }  # fmt: skip
+    assert looks.good.tolist() == [True, True, False, False, True] and looks.findable.tolist() == (~looks.good).tolist()
+    assert np.isinf(looks.scores[[3, 4]]).all() and second_looks(looks)[0].false_rejects.value == 1 / 3
 
 
 def test_photographs_end_in_a_page(with_columns, tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
-import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from cell.collecting import PartLost
@@ -14,22 +10,8 @@ from scenarios.made_parts import FULL_PARTS, Shard, inspected_under, made_by_twi
 from scenarios.material import Lost, split_training
 
 
-def write_dataset(folder: Path, numbers: list[int]) -> None:
-    folder.mkdir(parents=True)
-    parts = [f"lot-{number:05d}" for number in numbers]
-    cv2.imwrite(str(folder / "picture.png"), np.zeros((8, 8, 3), np.uint8))
-    for name, header, rows in (
-        ("parts.csv", ("part_id", "declared"), [(part, "good") for part in parts]),
-        ("images.csv", ("part_id", "view", "file", "frame"), [(part, "V1", "picture.png", 0) for part in parts]),
-    ):
-        with (folder / name).open("w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
-    head = {"format": "twinspect-dataset", "version": 1, "views": ["V1"], "picture_width_mm": 30}
-    (folder / "dataset.json").write_text(json.dumps(head))
-
-
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch):
+def line(monkeypatch: pytest.MonkeyPatch, write_dataset):
     """Return a function that says which parts stop the line, and which slip; nothing is simulated."""
 
     def collects(stops: set[int], slips: set[int] = frozenset()) -> list[list[int]]:
@@ -64,7 +46,8 @@ def test_a_part_that_stops_the_line_is_lost_alone_and_stays_lost(line, tmp_path:
     orders = {"normal day": order_of(range(12))}
     made = inspected_under(None, orders, tmp_path)
     assert [studied.piece for studied in made.parts] == [f"{number:05}" for number in range(12) if number not in (3, 7)]
-    assert made.lost == (Lost("00003", "normal day", True), Lost("00007", "normal day", True))
+    stopped = "Arm: a reflex stopped it"
+    assert made.lost == (Lost("00003", "normal day", True, stopped), Lost("00007", "normal day", True))
     assert collected == [[0, 1, 2, 3, 4, 5], *([number] for number in range(6)), [6, 7, 8, 9, 10, 11]]
     again = line(stops=set())
     assert inspected_under(None, orders, tmp_path).lost == made.lost and again == []
@@ -75,9 +58,10 @@ def test_a_lost_visit_is_one_of_its_piece_and_a_defective_part_is_not_good(line,
     order = order_of(range(0))
     again = inspected_under(None, {"training": visits_of(order, [0], 2), "again": visits_of(order, [118], 2)}, tmp_path)
     assert [(each.piece, each.condition) for each in again.parts] == [("00000", "training")] * 2 + [("00118", "again")]
-    assert again.lost == (Lost("00118", "again", False),)
-    training, judged = split_training(again, least=2)
-    assert training.lost == () and judged.lost == again.lost
+    assert again.lost == (Lost("00118", "again", False, "Arm: a reflex stopped it"),)
+    trained = Lost("00001", "training", True)
+    training, judged = split_training(replace(again, lost=(trained, *again.lost)), least=2)
+    assert training.lost == (trained,) and judged.lost == again.lost
 
 
 def test_an_order_of_which_no_part_is_whole_says_why(line, tmp_path: Path) -> None:
@@ -94,7 +78,9 @@ def test_a_condition_under_which_no_part_is_whole_is_a_finding(line, tmp_path: P
     assert [each.condition for each in made.lost] == ["laid badly"] * 2
 
 
-def test_a_line_killed_while_it_makes_parts_one_by_one_begins_their_group_again(line, tmp_path: Path) -> None:
+def test_a_line_killed_while_it_makes_parts_one_by_one_begins_their_group_again(
+    line, write_dataset, tmp_path: Path
+) -> None:
     line(stops={3})
     write_dataset(tmp_path / "00000-00005.part" / "00000", [0])
     made = made_by_twin(None, order_of(range(6)), tmp_path)

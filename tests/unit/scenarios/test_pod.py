@@ -16,7 +16,8 @@ def simulated(seed: int, alpha: float = 1.0, sizes: np.ndarray = SIZES) -> np.nd
 @pytest.mark.parametrize("alpha", [1.0, 0.95])
 def test_a90_95_lies_above_the_true_size_in_about_95_of_100_experiments(alpha: float) -> None:
     truth = np.exp((logit(0.9 / alpha) - 2) / 3)
-    bounds = [fit_pod(SIZES, simulated(seed, alpha), alpha=alpha).a90_95_mm for seed in range(150)]
+    sizes = np.geomspace(0.1, 60.0, 112)
+    bounds = [fit_pod(sizes, simulated(seed, alpha, sizes), alpha=alpha).a90_95_mm for seed in range(150)]
     covered = np.mean([bound is None or bound >= truth for bound in bounds])
     assert 0.90 <= covered <= 0.99
     assert sum(bound is None for bound in bounds) < 8
@@ -43,6 +44,25 @@ def test_perfect_separation_stays_finite() -> None:
 def test_no_a90_where_the_curve_never_reaches_it() -> None:
     for fit in (fit_pod(SIZES, simulated(0, 0.8), alpha=0.8), fit_pod(SIZES, SIZES < 0.5)):
         assert fit.a90_mm is None and fit.a90_95_mm is None
+
+
+@pytest.mark.parametrize("miss", [None, 30])
+def test_where_all_but_perhaps_one_are_found_a_size_is_bounded_and_none_is_made_up(miss: int | None) -> None:
+    fit = fit_pod(SIZES, np.arange(60) != miss)
+    assert fit.a90_mm is None and fit.a90_95_mm is not None and 0.1 <= fit.a90_95_mm < 1.0
+
+
+def test_a_curve_that_reaches_nine_tenths_beyond_the_sizes_tried_has_no_a90() -> None:
+    hits = SIZES > 0.25
+    hits[[10, 12, 18]] = [True, True, False]
+    whole, cut = fit_pod(SIZES, hits), fit_pod(SIZES[:20], hits[:20])
+    assert whole.a90_mm is not None and whole.a90_95_mm is not None
+    assert cut.b1 > 0 and cut.at(cut.largest_mm) < 0.9 and cut.a90_mm is None and cut.a90_95_mm is None
+
+
+def test_no_bound_lies_below_the_sizes_tried() -> None:
+    sizes = np.geomspace(1.0, 3.0, 300)
+    assert fit_pod(sizes, np.full(300, True)).a90_95_mm == 1.0
 
 
 def test_the_band_encloses_the_curve_and_stays_below_the_asymptote() -> None:

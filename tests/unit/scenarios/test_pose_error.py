@@ -93,7 +93,21 @@ def test_a_part_that_was_not_inspected_whole_counts_as_rechecked(material: Mater
     normal, badly = outcomes_of(replace(material, lost=lost), {"registered": found}, k=2)
     assert (normal.parts, normal.tnr.value, normal.rechecked.value) == (40, 1.0, 0.0)
     assert (badly.parts, badly.tnr.value, badly.rechecked.value) == (43, 19 / 22, 3 / 43)
-    assert badly.tpr == normal.tpr
+    found_and_lost = normal.tpr.value * 20 + 1
+    assert badly.tpr.value == pytest.approx(found_and_lost / 21) and badly.a90_mm == normal.a90_mm
+
+
+def test_a_part_with_a_picture_that_cannot_be_scored_is_no_hit_of_the_curve(material: Material) -> None:
+    found = judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 0})
+    statistics = found.statistics.copy()
+    missed = [i for i, each in enumerate(material.parts) if each.condition == NORMAL and not each.good][:5]
+    assert (statistics[missed] < 1).all()
+    statistics[missed] = np.inf
+    (before, _), (after, _) = (
+        outcomes_of(material, {"registered": each}, k=2) for each in (found, replace(found, statistics=statistics))
+    )
+    assert after.tpr.value == pytest.approx(before.tpr.value + 5 / 20) and after.rechecked.value == 5 / 40
+    assert before.a90_mm is not None and after.a90_mm == pytest.approx(before.a90_mm, rel=0.1)
 
 
 def test_a_condition_under_which_no_part_was_whole_is_told(material: Material) -> None:
@@ -101,10 +115,10 @@ def test_a_condition_under_which_no_part_was_whole_is_told(material: Material) -
     found = judged(material, {NORMAL: 0.5, "laid badly": 0.5}, {NORMAL: 0, "laid badly": 0})
     outcomes = outcomes_of(replace(material, lost=lost), {"registered": found, "not registered": found}, k=2)
     wild = outcomes[2]
-    assert (wild.parts, wild.tnr.value, wild.rechecked.value, wild.tpr, wild.a90_mm) == (40, 0.0, 1.0, None, None)
-    assert "arm runs wild (TNR 0.00, no defective part whole)" in findings_of(outcomes)[1]
-    assert figures_of(outcomes)["registered/arm runs wild"]["tpr"] is None
-    assert table_of(outcomes).rows[-1][4] is None and plot_of(outcomes).figure.axes
+    assert (wild.parts, wild.tnr.value, wild.rechecked.value, wild.tpr.value, wild.a90_mm) == (40, 0.0, 1.0, 1.0, None)
+    assert "arm runs wild (TNR 0.00, TPR 1.00)" in findings_of(outcomes)[1]
+    assert figures_of(outcomes)["registered/arm runs wild"]["rechecked"]["value"] == 1.0
+    assert plot_of(outcomes).figure.axes
 
 
 def test_a_condition_without_defective_parts_is_refused(material: Material) -> None:
@@ -139,7 +153,8 @@ def test_photographs_end_in_a_page(with_columns, tmp_path: Path) -> None:
     result = run(tmp_path / "out", "--dataset", str(with_columns(of_row)))
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "out" / "summary.json").read_text())["figures"]
-    assert set(figures) == {f"{c}/{x}" for c in ("registered", "not registered") for x in (NORMAL, "laid badly")}
+    both = {f"{c}/{x}" for c in ("registered", "not registered") for x in (NORMAL, "laid badly")}
+    assert set(figures) == both | {"parts_not_whole"}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cell.collecting import PartLost
 from cell.config import load_cell, load_part, load_production
 from cell.fingerprint import fingerprint
-from cell.interfaces import CellError, ConfigError
+from cell.interfaces import CellError, ConfigError, GraspLost
 from cell.setup import Order, open_cell
 from scenarios import repeatability
 from scenarios.agreement import Piece, agreements_of, fleiss_kappa, pieces_of, spread_of, spreads_of
@@ -165,7 +165,7 @@ def test_a_person_lays_each_piece_down_again_and_what_is_done_is_kept(
     monkeypatch.setattr("scenarios.gauge.typer.confirm", lambda _: next(asked))
     with open_cell(replace(order, numbers=[0])) as connected:
         made_for = fingerprint(connected)
-    with pytest.raises(CellError, match="left at piece 2"):
+    with pytest.raises(CellError, match="Piece 2 of 2: the study was left"):
         collected_by_hand(order, [0, 17], 2, tmp_path, made_for=made_for)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000", "00017.part"]
     with pytest.raises(ConfigError, match="not what the model was trained with"):
@@ -175,14 +175,42 @@ def test_a_person_lays_each_piece_down_again_and_what_is_done_is_kept(
     assert found.parts[2].defects == ({"kind": "dot", "size_mm": 0.8},)
 
 
-def test_a_piece_that_cannot_be_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_that_slips_keeps_its_rounds_before_and_the_next_one_follows(
+    write_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing moves: the first piece slips in its third round, which comes after one that was not whole."""
+    came: list[str] = []
+
+    def collect(order: Order, out: Path, *, lay_in, **_: object) -> int:
+        came.append(out.name)
+        for number in range(3):
+            lay_in(number)
+        write_dataset(out, [0])
+        if came == ["00000.part"]:
+            slipped = GraspLost("gripper", "lifting", "it slipped", "look for it")
+            raise PartLost(f"{slipped}; 1 whole parts are kept in {out}") from slipped
+        return 1
+
+    monkeypatch.setattr("scenarios.gauge.sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("scenarios.gauge.typer.confirm", lambda _: True)
+    monkeypatch.setattr("scenarios.gauge.collect", collect)
+    order = Order(load_cell("twin"), load_part("ring"), load_production("gauge"), (), 3)
+    with pytest.raises(PartLost, match=r"Piece 1 of 2, round 3 of 9: .*go on with the next piece") as caught:
+        collected_by_hand(order, [0, 17], 9, tmp_path, made_for={})
+    assert ".part" not in str(caught.value)
+    found = collected_by_hand(order, [0, 17], 9, tmp_path, made_for={})
+    assert came == ["00000.part", "00017.part"] and [each.piece for each in found.parts] == ["00000", "00017"]
+    assert [(each.piece, each.good) for each in found.lost] == [("00000", True)] * 2 + [("00017", False)] * 8
+
+
+def test_a_piece_that_is_never_whole_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slipped(*_: object, **__: object) -> int:
         raise PartLost("it slipped")
 
     monkeypatch.setattr("scenarios.gauge.sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("scenarios.gauge.collect", slipped)
     order = Order(load_cell("twin"), load_part("ring"), load_production("gauge"), (), 3)
-    with pytest.raises(CellError, match=r"Piece 1: it slipped.*gauge\.yaml"):
+    with pytest.raises(PartLost, match="never whole: start again to repeat it"):
         collected_by_hand(order, [17], 2, tmp_path, made_for={})
 
 
