@@ -34,7 +34,7 @@ from scenarios.frozen import Configured, Frozen, frozen_of, trained_and_judged
 from scenarios.made_parts import FULL_PARTS, QUICK_PARTS, PaperParts, made_by_twin, paper_order
 from scenarios.material import Material, read_material
 from scenarios.pod import Pod, fit_pod, visible_share
-from scenarios.study import Plot, Study, Table, begin, estimate_json, finish
+from scenarios.study import Plot, Study, Table, begin, estimate_json, finish, shown
 from scenarios.workers import workers
 
 _RANGES_MM: Mapping[str, tuple[float, float]] = {
@@ -153,7 +153,7 @@ def _asymptote(sizes: NDArray[np.float64], views: NDArray[np.int64], k: int) -> 
     return max(visible_share(larger.tolist(), k), 0.5 / len(larger))
 
 
-def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[Table]:
+def tables_of(limits: Sequence[Limit], frozen: Frozen) -> list[Table]:
     """Return a row for each kind, and one for each part."""
     rows: list[tuple[Any, ...]] = [
         (
@@ -187,9 +187,13 @@ def tables_of(limits: Sequence[Limit], false_rejects: Estimate | None) -> list[T
             parts.append((limit.kind, float(limit.sizes_mm[i]), views if views >= 0 else None, verdict))
     return [
         Table("limits", "Size that is found with probability .9, and the 95 % bound on it", header, rows),
-        Table("false_rejects", "Good parts that did not train, at the same T", ("rejected",), [(false_rejects,)]),
+        Table("false_rejects", "Good parts that did not train, at the same T", ("rejected",), [(_rejected(frozen),)]),
         Table("parts", "Every defective part", ("kind", "size (mm)", "views that show it", "verdict"), parts),
     ]
+
+
+def _rejected(frozen: Frozen) -> Estimate:
+    return Estimate(1 - frozen.tnr.value, 1 - frozen.tnr.high, 1 - frozen.tnr.low)
 
 
 def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]:
@@ -214,8 +218,8 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
             why = seen if limit.pod is not None and limit.pod.alpha <= 0.9 else ""
             said.append(f"{limit.kind}: from which size on nine of ten are found is not known{why}; {found}, {tried}.")
     said.append(
-        f"At the same T = {frozen.threshold:.2f}, set from good parts alone, {1 - frozen.tnr.value:.3f} "
-        f"({1 - frozen.tnr.high:.3f}–{1 - frozen.tnr.low:.3f}) of the good parts that did not train are rejected."
+        f"At the same T = {frozen.threshold:.2f}, set from good parts alone, {shown(_rejected(frozen))} of the good "
+        "parts that did not train are rejected."
     )
     return said
 
@@ -340,13 +344,11 @@ def _main(
             found = trained_and_judged(client, what, training, judged, out / "frozen")["cell"]
         frozen = frozen_of(found, judged, k=k)
         limits = limits_of(judged, frozen, k=k)
-        good = np.array([studied.good for studied in judged.parts])
-        rejected = rate(int((frozen.statistics[good] >= frozen.threshold).sum()), int(good.sum()))
         study = Study(
             name="detection_limit",
             title="What this cell finds",
             findings=findings_of(limits, frozen, k=k),
-            tables=tables_of(limits, rejected),
+            tables=tables_of(limits, frozen),
             plots=[curves(limits, frozen)],
             figures=figures_of(limits, frozen),
             settings=settings,

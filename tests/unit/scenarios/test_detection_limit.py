@@ -74,7 +74,7 @@ def test_defects_that_two_views_do_not_show_lower_the_asymptote(photographs: Pat
     (limit,) = limits_of(material(photographs, SIZES, views), frozen(statistics), k=2)
     assert limit.unseen == 15 and limit.pod is not None
     assert limit.pod.alpha == pytest.approx(0.75, abs=0.05) and limit.pod.a90_mm is None
-    (row,) = tables_of([limit], rate(1, 10))[0].rows
+    (row,) = tables_of([limit], frozen(statistics))[0].rows
     assert row[7] == 15 and shown(row[4]) == "–"
     assert "are seen by 2 views" in findings_of([limit], frozen(statistics), k=2)[0]
 
@@ -82,7 +82,7 @@ def test_defects_that_two_views_do_not_show_lower_the_asymptote(photographs: Pat
 def test_a_bound_beyond_what_was_tried_is_none(photographs: Path) -> None:
     statistics = np.concatenate([[5.0], np.where(SIZES > 1.7, 20.0, 5.0)])
     (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
-    assert limit.a90_mm is not None and tables_of([limit], rate(1, 10))[0].rows[0][5] is None
+    assert limit.a90_mm is not None and tables_of([limit], frozen(statistics))[0].rows[0][5] is None
     assert figures_of([limit], frozen(statistics))["limits"]["dot"]["a90_95_mm"] is None
     assert "no bound within" in findings_of([limit], frozen(statistics), k=2)[0]
     assert "no bound" in curves([limit], frozen(statistics)).figure.axes[0].get_title()
@@ -92,7 +92,7 @@ def test_a_curve_that_reaches_nine_tenths_beyond_what_was_tried_has_no_a90(photo
     statistics = np.concatenate([[5.0], np.where((np.arange(60) % 3 > 0) & (SIZES > 0.3), 20.0, 5.0)])
     (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
     assert f"not known; {limit.found.sum()} of 60" in findings_of([limit], frozen(statistics), k=2)[0]
-    assert tables_of([limit], rate(1, 10))[0].rows[0][4] is None
+    assert tables_of([limit], frozen(statistics))[0].rows[0][4] is None
     assert figures_of([limit], frozen(statistics))["limits"]["dot"]["a90_mm"] is None
 
 
