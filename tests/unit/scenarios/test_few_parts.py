@@ -73,8 +73,17 @@ def test_parts_that_trained_and_defects_beyond_the_vote_do_not_count() -> None:
     first, more = outcomes_of(jobs, parts, draws, {"faithful": 2})
     assert (first.count, first.draw, more.count, more.draw) == (2, 0, 3, 0)
     assert first.tnr.value == pytest.approx(3 / 4)  # 2, 3, 4 of 2, 3, 4, 5
+    assert first.hardest == "dot 1 mm" and first.tnr_of_most == first.tnr  # two parts: nine of ten are both
     assert more.tnr.value == 1.0 and more.part_auroc.value == 1.0
     assert first.part_auroc.value == pytest.approx(7 / 8)  # 8 > 9 alone is wrong, of 4 × 2 pairs
+
+
+def test_where_nine_of_ten_must_be_found_the_weakest_tenth_does_not_set_the_threshold() -> None:
+    parts = material(good=6, defective=11)  # the last is beyond the vote
+    values = np.array([1, 2, 3, 4, 5, 6, *np.arange(2.5, 12.5), 0.0])
+    jobs = {("faithful", view): Done(values.reshape(1, 1, 17)) for view in VIEWS}
+    (outcome,) = outcomes_of(jobs, parts, ((0,),), {"faithful": 2})
+    assert outcome.tnr.value == pytest.approx(1 / 5) and outcome.tnr_of_most.value == pytest.approx(2 / 5)
 
 
 def test_the_page_says_by_how_much_the_target_is_missed() -> None:
@@ -96,7 +105,7 @@ def test_the_page_says_by_how_much_the_target_is_missed() -> None:
     missed = 0.91 - np.mean(with_16)
     assert (f"missed by {missed:.3f}" if missed > 0 else "is met") in said
     labels = [axes.get_xlabel() for axes in curves(outcomes).figure.axes]
-    assert labels == ["training parts"] * 2
+    assert labels == ["training parts"] * 3
 
 
 @pytest.mark.slow
@@ -110,5 +119,6 @@ def test_the_twins_parts_end_in_a_page(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--out", str(out), "--seed", "1"])
     assert result.exit_code == 0, result.output
     figures = json.loads((out / "summary.json").read_text())["figures"]
-    assert set(figures) == {f"{c}/{n}/{d}" for c in few_parts.CONFIGS for n in (8, 12, 16, 24) for d in range(3)}
+    draws = {f"{c}/{n}/{d}" for c in few_parts.CONFIGS for n in (8, 12, 16, 24) for d in range(3)}
+    assert set(figures) == draws | {"parts_not_whole"}
     assert (out / "index.html").is_file() and (out / "few_parts.png").is_file()
