@@ -205,7 +205,7 @@ def findings_of(limits: Sequence[Limit], frozen: Frozen, *, k: int) -> list[str]
         if limit.a90_95_mm is not None:
             from_mm = "" if limit.a90_mm is None else f"from {limit.a90_mm:.2f} mm, "
             said.append(
-                f"This cell finds {limit.kind}: with probability .9 {from_mm}with 95 % confidence from "
+                f"{limit.kind}: this cell finds it with probability .9 {from_mm}with 95 % confidence from "
                 f"{limit.a90_95_mm:.2f} mm, where a view can see it; {found}, {tried}."
             )
         elif limit.a90_mm is not None:

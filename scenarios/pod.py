@@ -119,7 +119,11 @@ def fit_pod(sizes_mm: ArrayLike, hits: ArrayLike, *, alpha: float = 1.0) -> Pod:
     def loss(scaled: NDArray[np.float64]) -> float:
         return -penalised_log_likelihood(back @ scaled, design, found, alpha)
 
-    best = minimize(loss, np.array([0.0, 1.0]), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10})
+    # Wide apart, or the search creeps: by default it starts with steps of 1/4000 from a coordinate of 0.
+    corners = np.array([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]])
+    limits = {"xatol": 1e-7, "fatol": 1e-10, "maxfev": 2000, "initial_simplex": corners}
+    best = minimize(loss, corners[0], method="Nelder-Mead", options=limits)
+    assert best.success  # two smooth parameters with a single peak
     b0, b1 = (float(value) for value in back @ best.x)
     information = _information(np.array([b0, b1]), design, alpha)
     covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)

@@ -34,6 +34,20 @@ def test_many_parts_give_the_plain_maximum_of_an_independent_likelihood() -> Non
     assert penalised_log_likelihood(plain.x, design, hits, 1.0, weight=0) == pytest.approx(-plain.fun)
 
 
+def test_the_fit_is_the_peak_of_the_penalised_likelihood() -> None:
+    """Also where all but a few small ones are found, which an earlier search crept away from."""
+    sizes = np.geomspace(0.3, 12.0, 60)
+    design = np.stack([np.ones_like(sizes), np.log(sizes)], axis=-1)
+    few_missed = ~np.isin(np.arange(60), [2, 4, 6, 7, 9, 15, 16, 34])
+    for hits in (few_missed, *(simulated(seed, 0.95, sizes) for seed in range(20))):
+        for alpha in (1.0, 0.97):
+            fit = fit_pod(sizes, hits, alpha=alpha)
+            reached = penalised_log_likelihood(np.array([fit.b0, fit.b1]), design, hits, alpha)
+            for start in ([0.0, 1.0], [2.0, 2.0], [-3.0, 4.0]):
+                peak = minimize(lambda b: -penalised_log_likelihood(b, design, hits, alpha), start, method="BFGS")  # noqa: B023
+                assert reached >= -peak.fun - 1e-6
+
+
 def test_perfect_separation_stays_finite() -> None:
     fit = fit_pod(SIZES, SIZES > 0.5)
     assert np.isfinite([fit.b0, fit.b1]).all() and fit.b1 > 0
