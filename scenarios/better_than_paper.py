@@ -8,6 +8,7 @@ parts are read from there, and there is no frozen run.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,15 +107,16 @@ def tables_of(compared: Sequence[Compared], frozen: Mapping[Operated, Frozen], f
         "found beyond the vote",
     )
     tables.append(Table("frozen", "Fresh parts, scored once; T from good development parts alone", first, reached))
-    kinds: dict[tuple[str, float | str], list[int]] = {}
+    kinds: dict[tuple[str, float | None], list[int]] = {}
     for i, studied in enumerate(fresh.parts):
         for defect in studied.defects:
-            for size in ("all", defect["size_mm"]):
+            for size in (defect["size_mm"], None):
                 kinds.setdefault((defect["kind"], size), []).append(i)
     rows = []
-    for (kind, size), some in sorted(kinds.items(), key=lambda each: (each[0][0], str(each[0][1]))):
+    for kind, size in sorted(kinds, key=lambda key: (key[0], key[1] or math.inf)):
+        some = kinds[kind, size]
         shares = (rate(int((each.statistics[some] >= each.threshold).sum()), len(some)) for each in frozen.values())
-        rows.append((kind, size, len(some), *shares))
+        rows.append((kind, size or "all", len(some), *shares))
     title = "Fresh defective parts by kind and size, those beyond the vote among them"
     header = ("kind", "size (mm)", "parts", *(f"share found, {name}, α {alpha}" for name, alpha in frozen))
     tables.append(Table("by_kind", title, header, rows))

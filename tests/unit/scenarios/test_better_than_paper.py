@@ -17,7 +17,7 @@ from detection.inspector import Inspector
 from scenarios import better_than_paper, frozen
 from scenarios.better_than_paper import findings_of, plots_of, tables_of
 from scenarios.frozen import Configured, FrozenJob, Judged, frozen_of
-from scenarios.material import read_material
+from scenarios.material import Lost, read_material
 from scenarios.variants import Compared, compare, job_of, variants_of
 
 VARIED = ("registration and mask, memory bank", "improved and memory bank", "improved, standardised views")
@@ -116,10 +116,21 @@ def test_the_frozen_threshold_decides(photographs: Path) -> None:
     tables = tables_of([], {("faithful", 0.01): found, ("improved", 0.01): found}, material)
     (by_kind,) = (table for table in tables if table.name == "by_kind")
     assert by_kind.rows[0][:3] == ("dot", 2.0, 4) and by_kind.rows[0][3].value == pytest.approx(0.75)
+    assert by_kind.rows[1][1:3] == ("all", 4) and by_kind.rows[1][3:] == by_kind.rows[0][3:]
     (plot,) = plots_of({("faithful", 0.01): found, ("faithful", 0.05): found}, material, k=2)
     assert "TPR" in plot.figure.axes[0].get_ylabel()
     compared = [Compared(name, found.part_auroc, found.tnr) for name in ("faithful", "improved")]
     assert "missed: TPR by 0.323, TNR by 0.090" in findings_of(compared, {("improved", 0.01): found})[1]
+
+
+def test_parts_that_were_not_whole_are_rejected(photographs: Path) -> None:
+    material = read_material(photographs)
+    lost = (Lost("a", "", True), Lost("b", "", True), Lost("c", "", False))
+    scores = np.full((14, 2), 5.0)
+    judged = Judged(10.0, scores, np.zeros_like(scores), scores.min(axis=1), ())
+    found = frozen_of(judged, replace(material, lost=lost), k=2)
+    assert found.tnr.value == 10 / 12 and found.tpr.value == 1 / 4 and found.beyond is not None
+    assert found.beyond.value == 0 and len(found.statistics) == 14
 
 
 def test_another_alpha_moves_t_and_nothing_else() -> None:
