@@ -129,12 +129,16 @@ def defective_order(preset: Preset, *, cell: str, part: str, seed: int) -> Order
 
 
 def limits_of(material: Material, frozen: Frozen, *, k: int) -> list[Limit]:
-    """Fit a curve for each kind of defect."""
+    """Fit a curve for each kind of defect; a recheck, whose pictures could not all be scored, is no hit and no miss."""
     found = frozen.statistics >= frozen.threshold
-    kinds = sorted({part.defects[0]["kind"] for part in material.parts if part.defects})
+    by_kind: dict[str, list[int]] = {}
+    for i, part in enumerate(material.parts):
+        if part.defects and np.isfinite(frozen.statistics[i]):
+            by_kind.setdefault(part.defects[0]["kind"], []).append(i)
+    if not by_kind:
+        raise DatasetError(f"{material.dataset.folder}: not all pictures of any defective part could be scored")
     limits = []
-    for kind in kinds:
-        some = [i for i, part in enumerate(material.parts) if part.defects and part.defects[0]["kind"] == kind]
+    for kind, some in sorted(by_kind.items()):
         sizes = np.array([material.parts[i].defects[0]["size_mm"] for i in some])
         seen = [material.parts[i].visible_views for i in some]
         views = np.array([-1 if each is None else each for each in seen])

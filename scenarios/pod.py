@@ -148,7 +148,7 @@ def fit_pod(sizes_mm: ArrayLike, hits: ArrayLike, *, alpha: float = 1.0) -> Pod:
     if log_a90 > highest or excess(highest) <= 0:
         bound = None
     elif excess(lowest) >= 0:
-        bound = smallest
+        bound = smallest if log_a90 < np.log(smallest) else None
     else:
         bound = float(np.exp(brentq(excess, lowest, highest, xtol=1e-4)))
     return Pod(b0, b1, alpha, covariance, smallest, largest, a90, bound)

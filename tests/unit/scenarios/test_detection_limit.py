@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from detection.errors import DatasetError
 from detection.intervals import rate
 from scenarios import detection_limit
 from scenarios.detection_limit import (
@@ -101,6 +102,17 @@ def test_a_kind_that_is_found_at_every_size_has_a_bound_and_no_made_up_size(phot
     (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
     said = findings_of([limit], frozen(statistics), k=2)[0]
     assert limit.a90_mm is None and f"with 95 % confidence from {limit.a90_95_mm:.2f} mm" in said and "60 of 60" in said
+
+
+def test_a_recheck_is_no_hit_of_the_curve(photographs: Path) -> None:
+    statistics = np.concatenate([[5.0], np.where(SIZES > 0.5, 20.0, 5.0)])
+    (before,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
+    statistics[1:6] = np.inf  # five of the smallest
+    (limit,) = limits_of(material(photographs, SIZES, [6] * 60), frozen(statistics), k=2)
+    assert len(limit.found) == 55 and limit.found.sum() == before.found.sum()
+    assert before.a90_mm is not None and limit.a90_mm == pytest.approx(before.a90_mm, rel=0.05)
+    with pytest.raises(DatasetError, match="not all pictures of any defective part"):
+        limits_of(material(photographs, SIZES, [6] * 60), frozen(np.append(5.0, np.full(60, np.inf))), k=2)
 
 
 def test_one_size_is_too_little_for_a_curve(photographs: Path) -> None:

@@ -44,8 +44,12 @@ def test_the_fit_is_the_peak_of_the_penalised_likelihood() -> None:
             fit = fit_pod(sizes, hits, alpha=alpha)
             reached = penalised_log_likelihood(np.array([fit.b0, fit.b1]), design, hits, alpha)
             for start in ([0.0, 1.0], [2.0, 2.0], [-3.0, 4.0]):
-                peak = minimize(lambda b: -penalised_log_likelihood(b, design, hits, alpha), start, method="BFGS")  # noqa: B023
+                peak = minimize(_loss, start, args=(design, hits, alpha), method="BFGS")
                 assert reached >= -peak.fun - 1e-6
+
+
+def _loss(beta: np.ndarray, design: np.ndarray, hits: np.ndarray, alpha: float) -> float:
+    return -penalised_log_likelihood(beta, design, hits, alpha)
 
 
 def test_perfect_separation_stays_finite() -> None:
